@@ -1,0 +1,295 @@
+"""Images → statistics of every block, reduced inside the forward pass → xarray Dataset."""
+
+import json
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from analysis import images as image_source
+from analysis import store
+from analysis.images import Picture
+from analysis.probe import Probe
+from analysis.statistics import FIGURE_4, STATISTICS, Statistic
+from clearclip.blocks import FEATURES
+from clearclip.errors import UserError, closest
+from clearclip.pictures import BadImage
+from clearclip.vit import Backbone
+
+TOKEN_CHOICES = ("patches", "all")
+SAVE_EVERY = 20.0  # seconds between two writes of an unfinished run
+AHEAD = 2  # batches that are decoded while the model runs
+WORKERS = 4  # decoding threads; Pillow decodes and resizes without holding Python's lock
+
+
+class Batch(NamedTuple):
+    """Decoded pictures of one batch, and what could not be used of it."""
+
+    names: list[str]
+    positions: list[int]  # in the list of all pictures
+    images: Tensor | None  # (B, 3, H, W), None if no picture of the batch could be read
+    bad: list[str]  # one message a picture
+
+
+def collect(
+    model: Backbone,
+    images: Any = None,
+    statistics: Sequence[str] | dict[str, Statistic] = FIGURE_4,
+    *,
+    layers: Sequence[int] | None = None,
+    features: Sequence[str] = FEATURES,
+    image_size: int | None = None,
+    batch_size: int = 8,
+    limit: int | None = None,
+    strict: bool = False,
+    unfinished: Path | None = None,
+    shard: tuple[int, int] = (0, 1),
+    progress: bool = True,
+) -> xr.Dataset:
+    """Measure X_res, X_attn and X_sum of every block over images; one forward pass serves all statistics.
+
+    Args:
+        model: what `clearclip.load` gives.
+        images: a folder, files, a list of `Picture`s, or None for scikit-image's photographs.
+        statistics: names from `analysis.statistics.STATISTICS`, or a dict of your own `Statistic`s.
+        layers, features: which sites; layers count 1 … depth. image_size: pixels; None is the weights' own size.
+        strict: raise on the first picture that cannot be read, instead of naming, counting and skipping it.
+        unfinished: where an interrupted run is kept; a file there is continued, and removed when the run is complete.
+        shard: (which, of how many); with more than one, the state of this shard is returned for `store.finish`.
+
+    Memory does not depend on the number of tokens or images (apart from one number an image, layer and statistic).
+    Ctrl-C keeps what is done in `unfinished`; the same call then continues and gives the same bits as one that was never
+    interrupted.
+
+    Returns: the Dataset that `analysis.store` describes, with dimension `model` of length 1.
+    Raises: `UserError` for unknown statistics, unusable images, or non-finite values, naming image, layer and feature.
+
+    >>> import clearclip
+    >>> result = collect(clearclip.load("dino_vits16", random=True), limit=2, progress=False)
+    >>> dict(result.entropy.sizes)
+    {'model': 1, 'image': 2, 'layer': 12, 'feature': 3, 'tokens': 2}
+    """
+    if batch_size < 1:
+        raise UserError(f"batch size {batch_size}: at least 1.")
+    pictures = _pictures(images, limit)
+    chosen = _chosen(statistics)
+    run = _Run(model, pictures, chosen, model.layers(layers), tuple(features), image_size, batch_size, shard)
+    run.resume(unfinished)
+    numbered = list(enumerate(pictures))
+    batches = [numbered[i : i + batch_size] for i in range(0, len(numbered), batch_size)][shard[0] :: shard[1]]
+    bar = tqdm(total=sum(map(len, batches)), initial=sum(map(len, batches[: run.batches_done])), unit="img",
+               desc=model.name, disable=not progress)
+    with bar, torch.inference_mode(), run.probe:
+        last_saved, pending = time.monotonic(), None
+        try:
+            for batch in _decoded(batches[run.batches_done :], model.transform(image_size)):
+                for message in batch.bad:
+                    if strict:
+                        raise UserError(f"{message} (refused because of strict)")
+                    tqdm.write(f"skipped: {message}")
+                measured = run.measure(batch)  # only launches work on an accelerator; the batch before is read meanwhile
+                if pending is not None:
+                    bar.update(run.absorb(*pending))
+                pending = batch, measured
+                if unfinished is not None and time.monotonic() - last_saved > SAVE_EVERY:
+                    store.write(run.state(), unfinished)
+                    last_saved = time.monotonic()
+            if pending is not None:
+                bar.update(run.absorb(*pending))
+        except (KeyboardInterrupt, Exception):
+            if unfinished is not None and run.batches_done:
+                store.write(run.state(), unfinished)
+            raise
+    state = run.state(complete=True)
+    if shard[1] > 1:
+        if unfinished is not None:
+            store.write(state, unfinished)
+        return state
+    return run.describe(store.finish([state]))
+
+
+def _pictures(images: Any, limit: int | None) -> list[Picture]:
+    if isinstance(images, list) and images and all(isinstance(picture, Picture) for picture in images):
+        return images[:limit]
+    return image_source.pictures(images, limit)
+
+
+def _chosen(statistics: Sequence[str] | dict[str, Statistic]) -> dict[str, Statistic]:
+    if isinstance(statistics, dict):
+        return statistics
+    for name in statistics:
+        if name not in STATISTICS:
+            raise UserError(f"unknown statistic {name!r}. Closest: {closest(name, list(STATISTICS))}.")
+    return {name: STATISTICS[name] for name in statistics}
+
+
+def _decoded(batches: Sequence[Sequence[tuple[int, Picture]]], transform: Any) -> Iterator[Batch]:
+    """Batches in their order, decoded and preprocessed by threads while the caller works on the ones before."""
+
+    def decode(picture: Picture) -> Tensor | BadImage:
+        try:
+            return transform(picture.read())
+        except BadImage as error:
+            return error
+
+    with ThreadPoolExecutor(WORKERS, thread_name_prefix="decode") as pool:
+        queue: deque[tuple[Sequence[tuple[int, Picture]], list[Future[Tensor | BadImage]]]] = deque()
+        try:
+            for i in range(len(batches) + AHEAD):
+                if i < len(batches):
+                    queue.append((batches[i], [pool.submit(decode, picture) for _, picture in batches[i]]))
+                if i >= AHEAD:
+                    batch, futures = queue.popleft()
+                    results = [future.result() for future in futures]
+                    good = [(where, picture.name, result) for (where, picture), result in zip(batch, results, strict=True)
+                            if isinstance(result, Tensor)]
+                    stacked = torch.stack([image for _, _, image in good]) if good else None
+                    bad = [str(result) for result in results if isinstance(result, BadImage)]
+                    yield Batch([name for _, name, _ in good], [where for where, _, _ in good], stacked, bad)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Run:
+    """One model over one list of pictures: what has been measured so far, and how it is kept."""
+
+    def __init__(
+        self, model: Backbone, pictures: list[Picture], statistics: dict[str, Statistic], layers: tuple[int, ...],
+        features: tuple[str, ...], image_size: int | None, batch_size: int, shard: tuple[int, int],
+    ) -> None:
+        self.model, self.statistics, self.shard = model, statistics, shard
+        self.layers, self.features = layers, features
+        self.image_size = model.image_size if image_size is None else image_size
+        self.grid = model.grid(self.image_size)
+        self.probe = Probe(model, layers, features, reduce=self._reduce)
+        self.image_digest = image_source.digest(pictures)
+        self.key = store.run_key({
+            "model": model.architecture, "weights": model.weights.sha256, "precision": model.precision,
+            "images": self.image_digest, "image size": self.image_size, "batch size": batch_size,
+            "statistics": {name: statistic.long_name for name, statistic in statistics.items()}, "layers": layers,
+            "features": features, "shards": shard,
+        })
+        self.names: list[str] = []
+        self.positions: list[int] = []
+        self.skipped: list[str] = []
+        self.batches_done = 0
+        self.values: dict[str, list[np.ndarray]] = {name: [] for name, s in statistics.items() if not s.dims}
+        self.sums: dict[str, store.ExactSum] = {}
+
+    # inside the forward pass
+
+    def measure(self, batch: Batch) -> dict[str, Tensor] | None:
+        """Every statistic of a batch, on the device: (B, layers, features, token choices, …)."""
+        if batch.images is None:
+            return None
+        images = batch.images.pin_memory() if self.model.device.type == "cuda" else batch.images
+        sites = self.probe.run(images).values()
+        shape = (len(batch.names), len(self.layers), len(self.features))
+        return {name: torch.stack([site[name] for site in sites], 1).unflatten(1, shape[1:]) for name in self.statistics}
+
+    def _reduce(self, x: Tensor) -> dict[str, Tensor]:
+        """One map (B, tokens, channels) → every statistic for every choice of tokens, (B, choices, …)."""
+        starts = [self.model.prefix_tokens, 0]  # patches, all
+        summaries: dict[Any, Tensor] = {}
+        result = {}
+        for name, statistic in self.statistics.items():
+            quick = statistic.by_token
+            if quick is not None and quick.summarise not in summaries:
+                summaries[quick.summarise] = quick.summarise(x)
+            per_choice = []
+            for start in starts if starts[0] else [0]:
+                if quick is not None:
+                    value = quick.join(summaries[quick.summarise][:, start:], x.shape[-1])
+                else:
+                    value = statistic.function(x[:, start:])
+                if statistic.dims == ("token",) and start:  # where the prefix tokens stand, patches have nothing to say
+                    value = torch.cat([value.new_full((len(value), start), torch.nan), value], 1)
+                per_choice.append(value)
+            result[name] = torch.stack(per_choice if starts[0] else per_choice * 2, 1)
+        return result
+
+    # between the passes
+
+    def absorb(self, batch: Batch, measured: dict[str, Tensor] | None) -> int:
+        """Take a measured batch into the result; returns how many pictures it had."""
+        arrays = {} if measured is None else {name: values.float().cpu().numpy() for name, values in measured.items()}
+        for name, array in arrays.items():
+            self._refuse_non_finite(batch, name, array)
+        for name, array in arrays.items():
+            if name in self.values:
+                self.values[name].append(array)
+            else:
+                self.sums.setdefault(name, store.ExactSum.zeros(array.shape[1:])).add(array.astype(np.float64).sum(0))
+        self.names += batch.names
+        self.positions += batch.positions
+        self.skipped += batch.bad
+        self.batches_done += 1
+        return len(batch.names) + len(batch.bad)
+
+    def _refuse_non_finite(self, batch: Batch, name: str, array: np.ndarray) -> None:
+        finite = np.isfinite(array)
+        if self.statistics[name].dims == ("token",):
+            finite[:, :, :, 0, : self.model.prefix_tokens] = True  # no patches there
+        if finite.all():
+            return
+        image, layer, feature = np.argwhere(~finite)[0][:3]
+        hint = " In fp16 large residuals overflow: use bf16 or fp32." if self.model.precision == "fp16" else ""
+        raise UserError(f"{batch.names[image]}: non-finite values in {self.features[feature]} of layer "
+                        f"{self.layers[layer]} of {self.model.name} (seen by {name}).{hint}")
+
+    # on disk
+
+    def state(self, complete: bool = False) -> xr.Dataset:
+        """All that is needed to continue, or, when complete, to finish."""
+        dims = ("layer", "feature", "tokens")
+        coords = {"image": ("image", np.array(self.names, dtype=object)), "layer": list(self.layers),
+                  "feature": list(self.features), "tokens": list(TOKEN_CHOICES)}
+        variables: dict[str, Any] = {"position": ("image", np.array(self.positions, dtype=np.int64))}
+        for name, statistic in self.statistics.items():
+            attrs = {"long_name": statistic.long_name, "units": statistic.units}
+            if name in self.values:
+                empty = np.zeros((0, len(self.layers), len(self.features), len(TOKEN_CHOICES)), np.float32)
+                variables[name] = (("image", *dims), np.concatenate([empty, *self.values[name]]), attrs)
+            elif name in self.sums:
+                variables[name + store.SUM] = (("part", *dims, *statistic.dims), self.sums[name].parts, attrs)
+        attrs = {"run": self.key, "batches_done": self.batches_done, "skipped": json.dumps(self.skipped),
+                 "shard": self.shard[0], "shards": self.shard[1], "complete": int(complete)}
+        return xr.Dataset(variables, coords, attrs)
+
+    def resume(self, unfinished: Path | None) -> None:
+        """Take up an interrupted run, if there is one."""
+        state = None if unfinished is None else store.read_unfinished(unfinished, self.key)
+        if state is None:
+            return
+        self.batches_done = int(state.attrs["batches_done"])
+        self.skipped = json.loads(state.attrs["skipped"])
+        self.names, self.positions = state.image.values.tolist(), state.position.values.tolist()
+        self.values = {name: [state[name].values] for name in self.values}
+        self.sums = {name: store.ExactSum(state[name + store.SUM].values) for name, statistic in self.statistics.items()
+                     if statistic.dims and name + store.SUM in state}
+
+    def describe(self, result: xr.Dataset) -> xr.Dataset:
+        """Add the dimension `model` and where the numbers come from."""
+        model, attrs = self.model, result.attrs
+        result = result.expand_dims(model=[model.name])
+        about = {
+            "architecture": model.architecture, "weights": model.weights.name, "weights_sha256": model.weights.sha256,
+            "random_weights": model.weights.random, "precision": model.precision, "preprocessing": str(model.preprocessing),
+            "image_size": self.image_size, "patch_size": model.patch_size, "prefix_tokens": model.prefix_tokens,
+            "rows": self.grid[0], "columns": self.grid[1],
+        }
+        result = result.assign_coords({name: ("model", [value]) for name, value in about.items()})
+        for dim in ("channel", "token"):
+            if dim in result.dims:
+                result = result.assign_coords({dim: np.arange(result.sizes[dim])})
+        result.layer.attrs = {"long_name": "layer", "units": "1"}
+        result.attrs = attrs | {"image_list_sha256": self.image_digest} | store.provenance()
+        return result

@@ -1,0 +1,64 @@
+"""Where pictures come from: a folder, single files, or the photographs that come with scikit-image."""
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from PIL import Image
+
+from clearclip.errors import UserError
+from clearclip.pictures import find_images, read_image
+
+PHOTOGRAPHS = (
+    "astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "coins.png", "grass.png", "gravel.png",
+    "hubble_deep_field.jpg", "moon.png", "motorcycle_left.png", "rocket.jpg",
+)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture that has not been read yet: its name in results, how to read it, and how many bytes it has."""
+
+    name: str
+    read: Callable[[], Image.Image]
+    size: int
+
+
+def pictures(source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+             limit: int | None = None) -> list[Picture]:
+    """The pictures of a folder (recursive), of several files or folders, or scikit-image's photographs (None).
+
+    Names are relative to the folder given; a file given twice counts once. `limit` keeps the first ones.
+
+    Raises `UserError` if there is no such file or folder, or no picture in it, or for a limit below 1.
+
+    >>> len(pictures()), pictures(limit=1)[0].name
+    (12, 'astronaut.png')
+    """
+    if limit is not None and limit < 1:
+        raise UserError(f"limit {limit}: at least one picture is needed.")
+    if source is None or (not isinstance(source, (str, os.PathLike)) and not source):
+        root = Path(str(files("skimage.data")))
+        found = {name: root / name for name in PHOTOGRAPHS}
+    else:
+        roots = [Path(source)] if isinstance(source, (str, os.PathLike)) else [Path(root) for root in source]
+        found = {_name(path, root, len(roots)): path for root in roots for path in find_images(root)}
+    return [Picture(name, _reader(path), path.stat().st_size) for name, path in list(found.items())[:limit]]
+
+
+def digest(chosen: Sequence[Picture]) -> str:
+    """SHA-256 over the names and sizes of the pictures, in their order: which images a result is about."""
+    return hashlib.sha256("\n".join(f"{p.name} {p.size}" for p in chosen).encode()).hexdigest()
+
+
+def _name(path: Path, root: Path, roots: int) -> str:
+    if path == root:
+        return path.name if roots == 1 else path.as_posix()
+    return path.relative_to(root).as_posix() if roots == 1 else path.as_posix()
+
+
+def _reader(path: Path) -> Callable[[], Image.Image]:
+    return lambda: read_image(path)

@@ -1,0 +1,311 @@
+"""What is measured: pure functions on feature maps (…, tokens, channels), and the table that names them.
+
+Every function reduces the last two axes, works in float32 (or wider, if the map is), and never gives NaN for finite
+input. Non-finite input gives a non-finite result, which `analysis.collect` turns into an error naming the place.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+NORMALIZATIONS = ("minmax", "max", "none")
+OUTLIER_FACTOR = 3.0  # a token is an outlier if its norm is over this many times the median norm of its map
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()
+
+
+# the paper's four ----------------------------------------------------------------------------------------------------
+
+
+def normalized_entropy(x: Tensor) -> Tensor:
+    """Entropy of the softmax over all entries of a map, over log(tokens · channels), in [0, 1] (paper eq. 5, Fig. 4a).
+
+    A constant map gives 1, one dominating entry gives 0. Unlike −Σ p·log p it has no NaN where p underflows.
+
+    Args: x (…, tokens, channels). Returns: (…).
+
+    >>> normalized_entropy(torch.zeros(196, 768))
+    tensor(1.)
+    """
+    return _entropy_of_tokens(token_softmax(x), x.shape[-1])
+
+
+def token_softmax(x: Tensor) -> Tensor:
+    """What the entropy needs of each token, so that any choice of tokens can be made later.
+
+    Args: x (…, tokens, channels). Returns (…, tokens, 3): the maximum m, log Σ exp(x − m), and Σ p·(x − m) with p the
+    softmax over the token's channels.
+
+    >>> token_softmax(torch.zeros(196, 768)).shape
+    torch.Size([196, 3])
+    """
+    x = _wide(x)
+    highest = x.amax(-1, keepdim=True)  # (…, T, 1)
+    shifted = (x - highest).clamp_min_(torch.finfo(x.dtype).min)  # a spread beyond the type's range stays finite
+    p = shifted.softmax(-1)
+    log_sum = -p.amax(-1).log()  # the largest entry is exp(0) / Σ
+    energy = p.mul_(shifted).sum(-1)
+    return torch.stack([highest.squeeze(-1), log_sum, energy], -1)
+
+
+def _entropy_of_tokens(tokens: Tensor, channels: int) -> Tensor:
+    """Join (…, T, 3) of `token_softmax`: H = log Σ − Σ p·x over all entries, both relative to the largest one."""
+    highest, log_sum, energy = tokens.unbind(-1)  # each (…, T)
+    size = highest.shape[-1] * channels
+    if size == 1:
+        return torch.ones_like(highest[..., 0])  # one entry is a constant map
+    below = (highest - highest.amax(-1, keepdim=True)).clamp_min_(torch.finfo(highest.dtype).min)  # ≤ 0
+    share = (below + log_sum).clamp_min_(torch.finfo(highest.dtype).min)
+    total = share.logsumexp(-1)
+    p = (share - total.unsqueeze(-1)).exp()  # (…, T): each token's part of the softmax
+    # p = 0 takes a token out, however far below it lies
+    mean = torch.where(p > 0, p * (below + energy), 0.0).sum(-1)
+    return ((total - mean) / math.log(size)).clamp(0, 1)
+
+
+def maximum(x: Tensor) -> Tensor:
+    """The largest entry of a map, in the model's own units (paper Fig. 4b).
+
+    Args: x (…, tokens, channels). Returns: (…).
+
+    >>> maximum(torch.arange(6.).reshape(2, 3))
+    tensor(5.)
+    """
+    return _wide(x).amax((-2, -1))
+
+
+def frobenius_norm(x: Tensor) -> Tensor:
+    """The Frobenius norm of a map, √Σ x² (paper Fig. 2).
+
+    Args: x (…, tokens, channels). Returns: (…).
+
+    >>> frobenius_norm(torch.ones(4, 9))
+    tensor(6.)
+    """
+    return torch.linalg.vector_norm(token_norms(x), dim=-1)
+
+
+def channel_means(x: Tensor, normalize: str = "minmax", sort: bool = True) -> Tensor:
+    """Mean over tokens of each channel, normalised within the map and sorted ascending (paper Fig. 4c).
+
+    The paper does not name its normalisation. `minmax` maps the means to [0, 1], `max` divides by the largest absolute
+    mean, `none` keeps the model's units. Equal means give 0 with `minmax`.
+
+    Args: x (…, tokens, channels). Returns: (…, channels). Raises `ValueError` for another normalisation.
+
+    >>> channel_means(torch.tensor([[1., 5., 3.], [1., 9., 3.]]))
+    tensor([0.0000, 0.3333, 1.0000])
+    """
+    if normalize not in NORMALIZATIONS:
+        raise ValueError(f"normalize={normalize!r}: choose one of {', '.join(NORMALIZATIONS)}")
+    means = _wide(x).mean(-2)
+    if normalize == "minmax":
+        low, high = means.aminmax(dim=-1, keepdim=True)
+        means = (means - low) / (high - low).clamp_min(torch.finfo(means.dtype).tiny)
+    elif normalize == "max":
+        means = means / means.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(means.dtype).tiny)
+    return means.sort(-1).values if sort else means
+
+
+# beyond the paper: tokens and directions ------------------------------------------------------------------------------
+
+
+def token_norms(x: Tensor) -> Tensor:
+    """Euclidean norm of every token, (…, tokens, channels) → (…, tokens).
+
+    >>> token_norms(torch.ones(2, 9))
+    tensor([3., 3.])
+    """
+    return torch.linalg.vector_norm(_wide(x), dim=-1)
+
+
+def outlier_tokens(x: Tensor, factor: float = OUTLIER_FACTOR) -> Tensor:
+    """Which tokens have a norm over `factor` times the median norm of their map (the "registers" phenomenon).
+
+    Args: x (…, tokens, channels). Returns: (…, tokens) of 0 and 1.
+
+    >>> outlier_tokens(torch.tensor([[1.], [1.], [1.], [9.]]))
+    tensor([0., 0., 0., 1.])
+    """
+    return _outliers(token_norms(x), factor)
+
+
+def _outliers(norms: Tensor, factor: float) -> Tensor:
+    return (norms > factor * norms.median(-1, keepdim=True).values).to(norms.dtype)
+
+
+def outlier_share(x: Tensor, factor: float = OUTLIER_FACTOR) -> Tensor:
+    """Share of the tokens that are outliers, in [0, 1]; see `outlier_tokens`. (…, tokens, channels) → (…).
+
+    >>> outlier_share(torch.tensor([[1.], [1.], [1.], [9.]]))
+    tensor(0.2500)
+    """
+    return outlier_tokens(x, factor).mean(-1)
+
+
+def norm_ratio(x: Tensor) -> Tensor:
+    """The largest token norm over the median one (1 for a map of zeros). (…, tokens, channels) → (…).
+
+    >>> norm_ratio(torch.tensor([[1.], [1.], [1.], [9.]]))
+    tensor(9.)
+    """
+    return _ratio(token_norms(x))
+
+
+def _ratio(norms: Tensor) -> Tensor:
+    highest, median = norms.amax(-1), norms.median(-1).values
+    return torch.where(highest > 0, highest / median.clamp_min(torch.finfo(norms.dtype).tiny), 1.0)
+
+
+def channel_dominance(x: Tensor, k: int = 5) -> Tensor:
+    """Share of the total absolute mass that lies in the k strongest channels of the map, in [0, 1].
+
+    k/channels for a map without preference (and for zeros), 1 if k channels carry everything.
+
+    Args: x (…, tokens, channels). Returns: (…).
+
+    >>> channel_dominance(torch.tensor([[0., 8., 1., 1.]]), k=1)
+    tensor(0.8000)
+    """
+    mass = _wide(x).abs().mean(-2)  # (…, channels)
+    k = min(k, mass.shape[-1])
+    total = mass.sum(-1)
+    share = mass.topk(k, dim=-1).values.sum(-1) / total.clamp_min(torch.finfo(mass.dtype).tiny)
+    return torch.where(total > 0, share, k / mass.shape[-1])
+
+
+def effective_rank(x: Tensor) -> Tensor:
+    """exp(entropy of the singular values over their sum): how many directions the tokens span (Roy & Vetterli 2007).
+
+    1 if all tokens point the same way (or the map is zero), min(tokens, channels) if no direction is preferred.
+
+    Args: x (…, tokens, channels). Returns: (…).
+
+    >>> torch.round(effective_rank(torch.eye(7)))
+    tensor(7.)
+    """
+    x = _wide(x)
+    scale = x.abs().amax((-2, -1), keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
+    small = (x / scale).double() if x.device.type != "mps" else x / scale  # mps knows no float64
+    gram = small @ small.mT if x.shape[-2] <= x.shape[-1] else small.mT @ small
+    singular = torch.linalg.eigvalsh(gram).clamp_min(0).sqrt()  # (…, min(T, D))
+    p = singular / singular.sum(-1, keepdim=True).clamp_min(torch.finfo(singular.dtype).tiny)
+    return torch.special.entr(p).sum(-1).exp().to(x.dtype)
+
+
+def mean_cosine(x: Tensor) -> Tensor:
+    """Mean cosine between all pairs of different tokens, in [−1, 1]: 1 if all point the same way.
+
+    The paper argues that the residual's tokens share one direction; this measures it. A zero token has cosine 0 with
+    every other; a single token gives 1.
+
+    Args: x (…, tokens, channels). Returns: (…).
+
+    >>> mean_cosine(torch.tensor([[1., 0.], [2., 0.], [0., 1.]]))
+    tensor(0.3333)
+    """
+    x = _wide(x)
+    tokens = x.shape[-2]
+    if tokens == 1:
+        return torch.ones_like(x[..., 0, 0])
+    x = x / x.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)  # squares neither overflow nor vanish
+    unit = F.normalize(x, dim=-1)
+    # Σ_{i≠j} u_i·u_j = |Σ u_i|² − Σ |u_i|²: no tokens × tokens matrix
+    return (unit.sum(-2).square().sum(-1) - unit.square().sum((-2, -1))) / (tokens * (tokens - 1))
+
+
+# the table -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ByToken:
+    """A faster way to the same value for several choices of tokens: summarise each token once, then join.
+
+    `summarise`: (B, all tokens, D) → (B, all tokens, …); `join`: the chosen tokens' part, and D → (B, …).
+    """
+
+    summarise: Callable[[Tensor], Tensor]
+    join: Callable[[Tensor, int], Tensor]
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A named statistic: its function (B, tokens, channels) → (B, *dims), what it is, and its unit.
+
+    `dims` are the axes it keeps besides the image ("channel" or "token"); such statistics are averaged over the images
+    while they stream, the others are kept for every image. Write your own in one line and pass it to `collect`:
+
+    >>> spread = Statistic(lambda x: x.std((-2, -1)), "standard deviation of all entries", "model units")
+    >>> spread.function(torch.zeros(2, 196, 768)).shape
+    torch.Size([2])
+    """
+
+    function: Callable[[Tensor], Tensor]
+    long_name: str
+    units: str
+    dims: tuple[str, ...] = ()
+    by_token: ByToken | None = None
+
+
+_ABOUT_CHANNELS = {
+    "minmax": ("channel mean, min–max normalised per image", "1"),
+    "max": ("channel mean over the largest absolute one, per image", "1"),
+    "none": ("channel mean", "model units"),
+}
+
+
+def channel_statistics(normalize: str = "minmax") -> dict[str, Statistic]:
+    """`channel_mean_sorted` and `channel_mean` of Fig. 4c, with a chosen normalisation.
+
+    >>> list(channel_statistics("max"))
+    ['channel_mean_sorted', 'channel_mean']
+    """
+    if normalize not in NORMALIZATIONS:
+        raise ValueError(f"normalize={normalize!r}: choose one of {', '.join(NORMALIZATIONS)}")
+    about, units = _ABOUT_CHANNELS[normalize]
+    return {
+        "channel_mean_sorted": Statistic(
+            partial(channel_means, normalize=normalize), f"{about}, sorted", units, dims=("channel",)
+        ),
+        "channel_mean": Statistic(
+            partial(channel_means, normalize="none", sort=False), "channel mean", "model units", dims=("channel",)
+        ),
+    }
+
+
+STATISTICS: dict[str, Statistic] = {
+    "entropy": Statistic(normalized_entropy, "normalised entropy", "1", by_token=ByToken(token_softmax, _entropy_of_tokens)),
+    "maximum": Statistic(
+        maximum, "largest entry", "model units", by_token=ByToken(lambda x: _wide(x).amax(-1), lambda m, _: m.amax(-1))
+    ),
+    "frobenius_norm": Statistic(
+        frobenius_norm, "Frobenius norm", "model units",
+        by_token=ByToken(token_norms, lambda n, _: torch.linalg.vector_norm(n, dim=-1)),
+    ),
+    **channel_statistics(),
+    "outlier_share": Statistic(
+        outlier_share, f"share of tokens with a norm over {OUTLIER_FACTOR:g} times the median", "1",
+        by_token=ByToken(token_norms, lambda n, _: _outliers(n, OUTLIER_FACTOR).mean(-1)),
+    ),
+    "norm_ratio": Statistic(
+        norm_ratio, "largest token norm over the median", "1", by_token=ByToken(token_norms, lambda n, _: _ratio(n))
+    ),
+    "channel_dominance": Statistic(channel_dominance, "share of the absolute mass in the 5 strongest channels", "1"),
+    "effective_rank": Statistic(effective_rank, "effective rank of the tokens", "1"),
+    "mean_cosine": Statistic(mean_cosine, "mean cosine between tokens", "1"),
+    "token_norm": Statistic(token_norms, "token norm", "model units", dims=("token",)),
+    "outlier_rate": Statistic(
+        outlier_tokens, f"share of images in which the token's norm is over {OUTLIER_FACTOR:g} times the median", "1",
+        dims=("token",),
+    ),
+}
+FIGURE_4 = ("entropy", "maximum", "frobenius_norm", "channel_mean_sorted", "channel_mean")
+TOKENS = ("outlier_share", "norm_ratio", "channel_dominance", "effective_rank", "mean_cosine", "token_norm",
+          "outlier_rate")

@@ -1,0 +1,16 @@
+"""The one exception that means: what was asked cannot be done, and here is what to do instead."""
+
+from difflib import get_close_matches
+
+
+class UserError(ValueError):
+    """A mistake of the caller: the command lines print its text without a traceback and exit with code 2."""
+
+
+def closest(name: str, known: list[str], count: int = 4) -> str:
+    """The known names nearest to a misspelt one, as text for an error.
+
+    >>> closest("dino_vit16", ["dino_vitb16", "dino_vits16", "clip_vitb16"], count=2)
+    'dino_vits16, dino_vitb16'
+    """
+    return ", ".join(get_close_matches(name, known, n=count, cutoff=0.3) or sorted(known)[:count])
