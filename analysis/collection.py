@@ -62,7 +62,8 @@ def collect(
         statistics: names from `analysis.statistics.STATISTICS`, or a dict of your own `Statistic`s.
         layers, features: which sites; layers count 1 … depth. image_size: pixels; None is the weights' own size.
         strict: raise on the first picture that cannot be read, instead of naming, counting and skipping it.
-        unfinished: where an interrupted run is kept; a file there is continued, and removed when the run is complete.
+        unfinished: a file that holds the run while it grows; if it is there already, the run continues from it. Delete it
+            once you have the result.
         shard: (which, of how many); with more than one, the state of this shard is returned for `store.finish`.
 
     Memory does not depend on the number of tokens or images (apart from one number an image, layer and statistic).
@@ -85,9 +86,15 @@ def collect(
     run.resume(unfinished)
     numbered = list(enumerate(pictures))
     batches = [numbered[i : i + batch_size] for i in range(0, len(numbered), batch_size)][shard[0] :: shard[1]]
-    bar = tqdm(total=sum(map(len, batches)), initial=sum(map(len, batches[: run.batches_done])), unit="img",
-               desc=model.name, disable=not progress)
+    bar = tqdm(
+        total=sum(map(len, batches)),
+        initial=sum(map(len, batches[: run.batches_done])),
+        unit="img",
+        desc=model.name,
+        disable=not progress,
+    )
     with bar, torch.inference_mode(), run.probe:
+        run.probe.clear()  # every pass is checked by itself, and a shard may have no picture that can be read
         last_saved, pending = time.monotonic(), None
         try:
             for batch in _decoded(batches[run.batches_done :], model.transform(image_size)):
@@ -95,7 +102,9 @@ def collect(
                     if strict:
                         raise UserError(f"{message} (refused because of strict)")
                     tqdm.write(f"skipped: {message}")
-                measured = run.measure(batch)  # only launches work on an accelerator; the batch before is read meanwhile
+                measured = run.measure(
+                    batch
+                )  # only launches work on an accelerator; the batch before is read meanwhile
                 if pending is not None:
                     bar.update(run.absorb(*pending))
                 pending = batch, measured
@@ -109,11 +118,21 @@ def collect(
                 store.write(run.state(), unfinished)
             raise
     state = run.state(complete=True)
-    if shard[1] > 1:
-        if unfinished is not None:
-            store.write(state, unfinished)
-        return state
-    return run.describe(store.finish([state]))
+    if unfinished is not None:
+        store.write(state, unfinished)
+    return state if shard[1] > 1 else result([state], model, pictures, image_size)
+
+
+def result(
+    states: Sequence[xr.Dataset], model: Backbone, images: Any = None, image_size: int | None = None
+) -> xr.Dataset:
+    """The Dataset of a run from the states of all its shards, the same as that of one undivided run.
+
+    Raises `UserError` if a shard is missing, unfinished or of another run.
+    """
+    dataset = store.finish(states).expand_dims(model=[model.name])
+    axes = {dim: np.arange(dataset.sizes[dim]) for dim in ("channel", "token") if dim in dataset.dims}
+    return describe_model(dataset.assign_coords(axes), model, image_size, _pictures(images, None))
 
 
 def _pictures(images: Any, limit: int | None) -> list[Picture]:
@@ -149,8 +168,11 @@ def _decoded(batches: Sequence[Sequence[tuple[int, Picture]]], transform: Any) -
                 if i >= AHEAD:
                     batch, futures = queue.popleft()
                     results = [future.result() for future in futures]
-                    good = [(where, picture.name, result) for (where, picture), result in zip(batch, results, strict=True)
-                            if isinstance(result, Tensor)]
+                    good = [
+                        (where, picture.name, result)
+                        for (where, picture), result in zip(batch, results, strict=True)
+                        if isinstance(result, Tensor)
+                    ]
                     stacked = torch.stack([image for _, _, image in good]) if good else None
                     bad = [str(result) for result in results if isinstance(result, BadImage)]
                     yield Batch([name for _, name, _ in good], [where for where, _, _ in good], stacked, bad)
@@ -162,21 +184,34 @@ class _Run:
     """One model over one list of pictures: what has been measured so far, and how it is kept."""
 
     def __init__(
-        self, model: Backbone, pictures: list[Picture], statistics: dict[str, Statistic], layers: tuple[int, ...],
-        features: tuple[str, ...], image_size: int | None, batch_size: int, shard: tuple[int, int],
+        self,
+        model: Backbone,
+        pictures: list[Picture],
+        statistics: dict[str, Statistic],
+        layers: tuple[int, ...],
+        features: tuple[str, ...],
+        image_size: int | None,
+        batch_size: int,
+        shard: tuple[int, int],
     ) -> None:
         self.model, self.statistics, self.shard = model, statistics, shard
         self.layers, self.features = layers, features
-        self.image_size = model.image_size if image_size is None else image_size
-        self.grid = model.grid(self.image_size)
+        model.grid(image_size)  # refuses a size that is no multiple of the patch before anything runs
         self.probe = Probe(model, layers, features, reduce=self._reduce)
-        self.image_digest = image_source.digest(pictures)
-        self.key = store.run_key({
-            "model": model.architecture, "weights": model.weights.sha256, "precision": model.precision,
-            "images": self.image_digest, "image size": self.image_size, "batch size": batch_size,
-            "statistics": {name: statistic.long_name for name, statistic in statistics.items()}, "layers": layers,
-            "features": features, "shards": shard,
-        })
+        self.key = store.run_key(
+            {
+                "model": model.architecture,
+                "weights": model.weights.sha256,
+                "precision": model.precision,
+                "images": image_source.digest(pictures),
+                "image size": image_size or model.image_size,
+                "batch size": batch_size,
+                "statistics": {name: statistic.long_name for name, statistic in statistics.items()},
+                "layers": layers,
+                "features": features,
+                "shards": shard[1],
+            }
+        )
         self.names: list[str] = []
         self.positions: list[int] = []
         self.skipped: list[str] = []
@@ -193,7 +228,9 @@ class _Run:
         images = batch.images.pin_memory() if self.model.device.type == "cuda" else batch.images
         sites = self.probe.run(images).values()
         shape = (len(batch.names), len(self.layers), len(self.features))
-        return {name: torch.stack([site[name] for site in sites], 1).unflatten(1, shape[1:]) for name in self.statistics}
+        return {
+            name: torch.stack([site[name] for site in sites], 1).unflatten(1, shape[1:]) for name in self.statistics
+        }
 
     def _reduce(self, x: Tensor) -> dict[str, Tensor]:
         """One map (B, tokens, channels) → every statistic for every choice of tokens, (B, choices, …)."""
@@ -242,16 +279,22 @@ class _Run:
             return
         image, layer, feature = np.argwhere(~finite)[0][:3]
         hint = " In fp16 large residuals overflow: use bf16 or fp32." if self.model.precision == "fp16" else ""
-        raise UserError(f"{batch.names[image]}: non-finite values in {self.features[feature]} of layer "
-                        f"{self.layers[layer]} of {self.model.name} (seen by {name}).{hint}")
+        raise UserError(
+            f"{batch.names[image]}: non-finite values in {self.features[feature]} of layer "
+            f"{self.layers[layer]} of {self.model.name} (seen by {name}).{hint}"
+        )
 
     # on disk
 
     def state(self, complete: bool = False) -> xr.Dataset:
         """All that is needed to continue, or, when complete, to finish."""
         dims = ("layer", "feature", "tokens")
-        coords = {"image": ("image", np.array(self.names, dtype=object)), "layer": list(self.layers),
-                  "feature": list(self.features), "tokens": list(TOKEN_CHOICES)}
+        coords: dict[str, Any] = {
+            "image": ("image", np.array(self.names, dtype=object)),
+            "layer": list(self.layers),
+            "feature": list(self.features),
+            "tokens": list(TOKEN_CHOICES),
+        }
         variables: dict[str, Any] = {"position": ("image", np.array(self.positions, dtype=np.int64))}
         for name, statistic in self.statistics.items():
             attrs = {"long_name": statistic.long_name, "units": statistic.units}
@@ -260,9 +303,15 @@ class _Run:
                 variables[name] = (("image", *dims), np.concatenate([empty, *self.values[name]]), attrs)
             elif name in self.sums:
                 variables[name + store.SUM] = (("part", *dims, *statistic.dims), self.sums[name].parts, attrs)
-        attrs = {"run": self.key, "batches_done": self.batches_done, "skipped": json.dumps(self.skipped),
-                 "shard": self.shard[0], "shards": self.shard[1], "complete": int(complete)}
-        return xr.Dataset(variables, coords, attrs)
+        about: dict[str, Any] = {
+            "run": self.key,
+            "batches_done": self.batches_done,
+            "skipped": json.dumps(self.skipped),
+            "shard": self.shard[0],
+            "shards": self.shard[1],
+            "complete": int(complete),
+        }
+        return xr.Dataset(variables, coords, about)
 
     def resume(self, unfinished: Path | None) -> None:
         """Take up an interrupted run, if there is one."""
@@ -273,23 +322,33 @@ class _Run:
         self.skipped = json.loads(state.attrs["skipped"])
         self.names, self.positions = state.image.values.tolist(), state.position.values.tolist()
         self.values = {name: [state[name].values] for name in self.values}
-        self.sums = {name: store.ExactSum(state[name + store.SUM].values) for name, statistic in self.statistics.items()
-                     if statistic.dims and name + store.SUM in state}
-
-    def describe(self, result: xr.Dataset) -> xr.Dataset:
-        """Add the dimension `model` and where the numbers come from."""
-        model, attrs = self.model, result.attrs
-        result = result.expand_dims(model=[model.name])
-        about = {
-            "architecture": model.architecture, "weights": model.weights.name, "weights_sha256": model.weights.sha256,
-            "random_weights": model.weights.random, "precision": model.precision, "preprocessing": str(model.preprocessing),
-            "image_size": self.image_size, "patch_size": model.patch_size, "prefix_tokens": model.prefix_tokens,
-            "rows": self.grid[0], "columns": self.grid[1],
+        self.sums = {
+            name: store.ExactSum(state[name + store.SUM].values)
+            for name, statistic in self.statistics.items()
+            if statistic.dims and name + store.SUM in state
         }
-        result = result.assign_coords({name: ("model", [value]) for name, value in about.items()})
-        for dim in ("channel", "token"):
-            if dim in result.dims:
-                result = result.assign_coords({dim: np.arange(result.sizes[dim])})
-        result.layer.attrs = {"long_name": "layer", "units": "1"}
-        result.attrs = attrs | {"image_list_sha256": self.image_digest} | store.provenance()
-        return result
+
+
+def describe_model(
+    dataset: xr.Dataset, model: Backbone, image_size: int | None, pictures: Sequence[Picture]
+) -> xr.Dataset:
+    """Add where the numbers of one model come from: coordinates along `model`, attributes for the whole."""
+    rows, columns = model.grid(image_size)
+    about: dict[str, object] = {
+        "architecture": model.architecture,
+        "weights": model.weights.name,
+        "weights_sha256": model.weights.sha256,
+        "random_weights": model.weights.random,
+        "precision": model.precision,
+        "preprocessing": str(model.preprocessing),
+        "image_size": model.image_size if image_size is None else image_size,
+        "patch_size": model.patch_size,
+        "prefix_tokens": model.prefix_tokens,
+        "rows": rows,
+        "columns": columns,
+    }
+    dataset = dataset.assign_coords({name: ("model", [value]) for name, value in about.items()})
+    dataset.layer.attrs = {"long_name": "layer", "units": "1"}
+    used = {"images": dataset.sizes["image"], "image_list_sha256": image_source.digest(pictures)}
+    dataset.attrs = {**dataset.attrs, **used, **store.provenance()}
+    return dataset

@@ -10,11 +10,21 @@ from pathlib import Path
 from PIL import Image
 
 from clearclip.errors import UserError
-from clearclip.pictures import find_images, read_image
+from clearclip.pictures import BadImage, find_images, read_image
 
 PHOTOGRAPHS = (
-    "astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "coins.png", "grass.png", "gravel.png",
-    "hubble_deep_field.jpg", "moon.png", "motorcycle_left.png", "rocket.jpg",
+    "astronaut.png",
+    "brick.png",
+    "camera.png",
+    "chelsea.png",
+    "coffee.png",
+    "coins.png",
+    "grass.png",
+    "gravel.png",
+    "hubble_deep_field.jpg",
+    "moon.png",
+    "motorcycle_left.png",
+    "rocket.jpg",
 )
 
 
@@ -27,8 +37,9 @@ class Picture:
     size: int
 
 
-def pictures(source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
-             limit: int | None = None) -> list[Picture]:
+def pictures(
+    source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None, limit: int | None = None
+) -> list[Picture]:
     """The pictures of a folder (recursive), of several files or folders, or scikit-image's photographs (None).
 
     Names are relative to the folder given; a file given twice counts once. `limit` keeps the first ones.
@@ -47,6 +58,23 @@ def pictures(source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] |
         roots = [Path(source)] if isinstance(source, (str, os.PathLike)) else [Path(root) for root in source]
         found = {_name(path, root, len(roots)): path for root in roots for path in find_images(root)}
     return [Picture(name, _reader(path), path.stat().st_size) for name, path in list(found.items())[:limit]]
+
+
+def readable(chosen: Sequence[Picture], strict: bool = False) -> list[Picture]:
+    """Those of a few pictures that can be read; the others are named and left out, or refused if `strict`."""
+    good = []
+    for picture in chosen:
+        try:
+            picture.read()
+        except BadImage as error:
+            if strict:
+                raise UserError(f"{error} (refused because of strict)") from error
+            print(f"skipped: {error}")
+        else:
+            good.append(picture)
+    if not good:
+        raise UserError("not one picture could be used.")
+    return good
 
 
 def digest(chosen: Sequence[Picture]) -> str:

@@ -23,8 +23,8 @@ class Probe(Generic[T]):
 
     Each map (B, tokens, channels), CLS and registers included, is handed to `reduce` the moment it exists, and what
     that returns is kept; without `reduce` the maps themselves are kept if `keep=True`. Works in eager mode, autocast,
-    inference mode and with `torch.compile` (what was compiled is compiled anew, each site then ends a graph). Sites: paper eq. 2, one table row a library
-    in `clearclip.blocks`.
+    inference mode and with `torch.compile` (what was compiled is compiled anew, and each site then ends a graph).
+    The sites are those of paper eq. 2, see `clearclip.blocks`.
 
     Raises `UserError` for layers or features that do not exist, `SiteSilentError` when a requested site stays silent.
 
@@ -54,6 +54,7 @@ class Probe(Generic[T]):
         self.sites = [(layer, feature) for layer in model.layers(layers) for feature in features]
         self._reduce = reduce
         self._results: dict[tuple[int, str], T] = {}
+        self._owed = True  # whether leaving the probe without results is an error
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
 
     def __enter__(self) -> "Probe[T]":
@@ -73,7 +74,7 @@ class Probe(Generic[T]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._detach()
-        if kind is None:
+        if kind is None and self._owed:
             self.results()
 
     def __getitem__(self, site: tuple[int, str]) -> T:
@@ -98,8 +99,8 @@ class Probe(Generic[T]):
         return self.results()
 
     def clear(self) -> None:
-        """Forget what was read, so that a stale value cannot be taken for a new one."""
-        self._results = {}
+        """Forget what was read, so that a stale value cannot be taken for a new one; nothing is owed at the exit."""
+        self._results, self._owed = {}, False
 
     def _attach(self, module: nn.Module, end: str, site: tuple[int, str]) -> torch.utils.hooks.RemovableHandle:
         @torch.compiler.disable  # a reducer runs as it is written and never becomes part of the model's graph
@@ -125,5 +126,7 @@ class Probe(Generic[T]):
 
     def _silence(self, silent: list[tuple[int, str]]) -> str:
         named = ", ".join(f"{feature} of layer {layer}" for layer, feature in silent[:6])
-        return (f"{self.model.name}: no map arrived from {named}{', …' if len(silent) > 6 else ''} ({len(silent)} of "
-                f"{len(self.sites)} sites). The forward pass did not run inside the probe, or did not call these modules.")
+        return (
+            f"{self.model.name}: no map arrived from {named}{', …' if len(silent) > 6 else ''} ({len(silent)} of "
+            f"{len(self.sites)} sites). The forward pass did not run inside the probe, or did not call these modules."
+        )

@@ -281,17 +281,23 @@ def channel_statistics(normalize: str = "minmax") -> dict[str, Statistic]:
 
 
 STATISTICS: dict[str, Statistic] = {
-    "entropy": Statistic(normalized_entropy, "normalised entropy", "1", by_token=ByToken(token_softmax, _entropy_of_tokens)),
+    "entropy": Statistic(
+        normalized_entropy, "normalised entropy", "1", by_token=ByToken(token_softmax, _entropy_of_tokens)
+    ),
     "maximum": Statistic(
         maximum, "largest entry", "model units", by_token=ByToken(lambda x: _wide(x).amax(-1), lambda m, _: m.amax(-1))
     ),
     "frobenius_norm": Statistic(
-        frobenius_norm, "Frobenius norm", "model units",
+        frobenius_norm,
+        "Frobenius norm",
+        "model units",
         by_token=ByToken(token_norms, lambda n, _: torch.linalg.vector_norm(n, dim=-1)),
     ),
     **channel_statistics(),
     "outlier_share": Statistic(
-        outlier_share, f"share of tokens with a norm over {OUTLIER_FACTOR:g} times the median", "1",
+        outlier_share,
+        f"share of tokens with a norm over {OUTLIER_FACTOR:g} times the median",
+        "1",
         by_token=ByToken(token_norms, lambda n, _: _outliers(n, OUTLIER_FACTOR).mean(-1)),
     ),
     "norm_ratio": Statistic(
@@ -302,10 +308,19 @@ STATISTICS: dict[str, Statistic] = {
     "mean_cosine": Statistic(mean_cosine, "mean cosine between tokens", "1"),
     "token_norm": Statistic(token_norms, "token norm", "model units", dims=("token",)),
     "outlier_rate": Statistic(
-        outlier_tokens, f"share of images in which the token's norm is over {OUTLIER_FACTOR:g} times the median", "1",
+        outlier_tokens,
+        f"share of images in which the token's norm is over {OUTLIER_FACTOR:g} times the median",
+        "1",
         dims=("token",),
     ),
 }
 FIGURE_4 = ("entropy", "maximum", "frobenius_norm", "channel_mean_sorted", "channel_mean")
-TOKENS = ("outlier_share", "norm_ratio", "channel_dominance", "effective_rank", "mean_cosine", "token_norm",
-          "outlier_rate")
+TOKENS = (
+    "outlier_share",
+    "norm_ratio",
+    "channel_dominance",
+    "effective_rank",
+    "mean_cosine",
+    "token_norm",
+    "outlier_rate",
+)

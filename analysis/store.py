@@ -93,7 +93,9 @@ def read(path: Path) -> xr.Dataset:
         raise UserError(f"{path} is no readable NetCDF file: {error}") from error
     missing = {"model", "layer", "feature"} - set(map(str, dataset.dims))
     if missing:
-        raise UserError(f"{path} has no dimension {', '.join(sorted(missing))}, so it was not written by these commands.")
+        raise UserError(
+            f"{path} has no dimension {', '.join(sorted(missing))}, so it was not written by these commands."
+        )
     return dataset
 
 
@@ -104,8 +106,15 @@ def merge_models(datasets: Sequence[xr.Dataset]) -> xr.Dataset:
     variables = [set(dataset.data_vars) for dataset in datasets]
     if any(names != variables[0] for names in variables):
         raise UserError("these results hold different statistics, so they cannot be merged.")
-    return xr.concat(datasets, dim="model", join="outer", combine_attrs="override", data_vars="all", coords="minimal",
-                     compat="override")
+    return xr.concat(
+        datasets,
+        dim="model",
+        join="outer",
+        combine_attrs="override",
+        data_vars="all",
+        coords="minimal",
+        compat="override",
+    )
 
 
 # unfinished runs -----------------------------------------------------------------------------------------------------
@@ -123,12 +132,16 @@ def read_unfinished(path: Path, key: str) -> xr.Dataset | None:
     try:
         state = xr.load_dataset(path, engine="h5netcdf")
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} should hold an interrupted run and cannot be read ({error}). Delete it to start anew.") from error
+        raise UserError(
+            f"{path} should hold an interrupted run and cannot be read ({error}). Delete it to start anew."
+        ) from error
     if state.attrs.get("run") != key:
         before, now = json.loads(state.attrs.get("run", "{}")), json.loads(key)
         changed = [fact for fact in sorted(before.keys() | now.keys()) if before.get(fact) != now.get(fact)]
-        raise UserError(f"{path} holds an interrupted run with other {', '.join(changed) or 'facts'}. Repeat that command to "
-                        "finish it, delete the file to drop it, or choose another --output.")
+        raise UserError(
+            f"{path} holds an interrupted run with other {', '.join(changed) or 'facts'}. Repeat that command to "
+            "finish it, delete the file to drop it, or choose another --output."
+        )
     return state
 
 
@@ -146,18 +159,21 @@ def finish(states: Sequence[xr.Dataset]) -> xr.Dataset:
     open_shards = [int(state.attrs["shard"]) for state in states if not state.attrs["complete"]]
     if open_shards:
         raise UserError(f"shards {open_shards} are not complete: run them again to finish them.")
-    joined = xr.concat(states, dim="image", data_vars="minimal", coords="minimal", compat="override",
-                       combine_attrs="override").sortby("position")
-    if not joined.sizes["image"]:
+    skipped = sorted({name for state in states for name in json.loads(state.attrs["skipped"])})
+    used = [state for state in states if state.sizes["image"]]  # a shard may have had no picture that could be read
+    if not used:
         raise UserError("not one picture could be used.")
-    result = joined.drop_vars([*(name for name in joined.data_vars if str(name).endswith(SUM)), "position"])
-    for name in (str(name) for name in first.data_vars if str(name).endswith(SUM)):
-        total = ExactSum.zeros(first[name].shape[1:])
+    joined = xr.concat(
+        used, dim="image", data_vars="minimal", coords="minimal", compat="override", combine_attrs="override"
+    ).sortby("position")
+    sums = [str(name) for name in joined.data_vars if str(name).endswith(SUM)]
+    result = joined.drop_vars([*sums, "position"])
+    for name in sums:
+        total = ExactSum.zeros(joined[name].shape[1:])
         for part in range(2):
-            for state in states:
+            for state in used:
                 total.add(state[name].values[part])
         mean = (total.value() / joined.sizes["image"]).astype(np.float32)
-        result[name.removesuffix(SUM)] = (first[name].dims[1:], mean, first[name].attrs)
-    skipped = sorted({name for state in states for name in json.loads(state.attrs["skipped"])})
-    result.attrs = {"images": result.sizes["image"], "skipped": json.dumps(skipped)}
+        result[name.removesuffix(SUM)] = (joined[name].dims[1:], mean, joined[name].attrs)
+    result.attrs = {"skipped": json.dumps(skipped)}
     return result

@@ -19,12 +19,20 @@ from clearclip.hub import offline_if_unreachable, quiet
 from clearclip.vit import Backbone, BlipBackbone, OpenClipBackbone, OpenClipTimmBackbone, TimmBackbone, Weights
 
 ALIASES: dict[str, str] = {
-    **{f"dino_vit{s}{p}": f"timm:vit_{name}_patch{p}_224.dino" for s, name in [("s", "small"), ("b", "base")]
-       for p in (16, 8)},
-    **{f"dinov2_vit{s}14{reg}": f"timm:vit_{name}_patch14{'_reg4' if reg else ''}_dinov2.lvd142m"
-       for s, name in [("s", "small"), ("b", "base"), ("l", "large"), ("g", "giant")] for reg in ("", "_reg")},
-    **{f"dinov3_vit{s}16": f"timm:vit_{name}_patch16_dinov3.lvd1689m"
-       for s, name in [("s", "small"), ("b", "base"), ("l", "large")]},
+    **{
+        f"dino_vit{s}{p}": f"timm:vit_{name}_patch{p}_224.dino"
+        for s, name in [("s", "small"), ("b", "base")]
+        for p in (16, 8)
+    },
+    **{
+        f"dinov2_vit{s}14{reg}": f"timm:vit_{name}_patch14{'_reg4' if reg else ''}_dinov2.lvd142m"
+        for s, name in [("s", "small"), ("b", "base"), ("l", "large"), ("g", "giant")]
+        for reg in ("", "_reg")
+    },
+    **{
+        f"dinov3_vit{s}16": f"timm:vit_{name}_patch16_dinov3.lvd1689m"
+        for s, name in [("s", "small"), ("b", "base"), ("l", "large")]
+    },
     "mae_vitb16": "timm:vit_base_patch16_224.mae",
     "clip_vitb32": "open_clip:ViT-B-32-quickgelu/openai",
     "clip_vitb16": "open_clip:ViT-B-16-quickgelu/openai",
@@ -42,8 +50,12 @@ ALIASES: dict[str, str] = {
 }
 BLIP_SHAPES = {
     "Salesforce/blip-itm-base-coco": {},
-    "Salesforce/blip-itm-large-coco": {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
-                                       "num_attention_heads": 16},
+    "Salesforce/blip-itm-large-coco": {
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+    },
 }
 SHIPPED: tuple[str, ...] = ()  # models that come with the package
 WHERE_WEIGHTS_COME_FROM = (
@@ -112,8 +124,10 @@ def resolve(name: str) -> str:
         return ALIASES[name]
     library, colon, rest = name.partition(":")
     if not colon:
-        raise UserError(f"unknown model {name!r}. Closest: {closest(name, list(ALIASES))}. Any timm or open_clip model works "
-                        "as timm:<arch.tag> or open_clip:<arch>/<tag>.")
+        raise UserError(
+            f"unknown model {name!r}. Closest: {closest(name, list(ALIASES))}. Any timm or open_clip model works "
+            "as timm:<arch.tag> or open_clip:<arch>/<tag>."
+        )
     if library not in PLANS or not rest:
         raise UserError(f"unknown model {name!r}: before the colon stands one of {', '.join(PLANS)}.")
     return name
@@ -153,7 +167,9 @@ def _timm(name: str) -> Plan:
     import timm
 
     if not timm.is_model(name):
-        raise UserError(f"timm has no model {name!r}. Closest: {closest(name, timm.list_models('*vit*', pretrained=True))}.")
+        raise UserError(
+            f"timm has no model {name!r}. Closest: {closest(name, timm.list_models('*vit*', pretrained=True))}."
+        )
 
     def build(pretrained: bool) -> nn.Module:
         try:
@@ -167,8 +183,10 @@ def _timm(name: str) -> Plan:
     def check() -> None:
         twin = name.replace("_clip_", "_clip_quickgelu_")
         if "quickgelu" not in name and twin != name and twin in timm.list_pretrained("*quickgelu*"):
-            raise UserError(f"the weights {name} were trained with QuickGELU and this architecture has GELU, which would give "
-                            f"other statistics. Use timm:{twin}.")
+            raise UserError(
+                f"the weights {name} were trained with QuickGELU and this architecture has GELU, which would give "
+                f"other statistics. Use timm:{twin}."
+            )
 
     return Plan(build, TimmBackbone, preprocessing, check)
 
@@ -188,7 +206,9 @@ def _open_clip(name: str) -> Plan:
 
     def build(pretrained: bool) -> nn.Module:
         if pretrained and not tag:
-            raise UserError(f"open_clip:{arch} names no weights: write open_clip:{arch}/<tag>, one of {', '.join(tags)}.")
+            raise UserError(
+                f"open_clip:{arch} names no weights: write open_clip:{arch}/<tag>, one of {', '.join(tags)}."
+            )
         with quiet(not pretrained):  # it warns of random weights, which here are asked for or replaced at once
             model = open_clip.create_model(arch, pretrained=tag if pretrained else None, weights_only=True)
         if trunk is not None:
@@ -201,11 +221,15 @@ def _open_clip(name: str) -> Plan:
 
     def check() -> None:
         if cfg.get("quick_gelu", False) and not config.get("quick_gelu", False) and trunk is None:
-            raise UserError(f"the weights {arch}/{tag} were trained with QuickGELU and {arch} has GELU, which would give other "
-                            f"statistics with only a warning. Use open_clip:{arch}-quickgelu/{tag}.")
+            raise UserError(
+                f"the weights {arch}/{tag} were trained with QuickGELU and {arch} has GELU, which would give other "
+                f"statistics with only a warning. Use open_clip:{arch}-quickgelu/{tag}."
+            )
         if config.get("quick_gelu", False) and tag and not cfg.get("quick_gelu", False):
-            raise UserError(f"the weights {arch}/{tag} were trained with GELU and {arch} has QuickGELU. "
-                            f"Use open_clip:{arch.removesuffix('-quickgelu')}/{tag}.")
+            raise UserError(
+                f"the weights {arch}/{tag} were trained with GELU and {arch} has QuickGELU. "
+                f"Use open_clip:{arch.removesuffix('-quickgelu')}/{tag}."
+            )
 
     return Plan(build, OpenClipBackbone if trunk is None else OpenClipTimmBackbone, preprocessing, check)
 
@@ -224,7 +248,9 @@ def _transformers(name: str) -> Plan:
     try:
         import transformers
     except ImportError as error:
-        raise UserError('BLIP needs the transformers library: python -m pip install "clearclip-analysis[blip]".') from error
+        raise UserError(
+            'BLIP needs the transformers library: python -m pip install "clearclip-analysis[blip]".'
+        ) from error
     if name not in BLIP_SHAPES:
         raise UserError(f"transformers:{name} is not supported. Supported: {', '.join(BLIP_SHAPES)}.")
 
@@ -261,8 +287,10 @@ def _from_hub(plan: Plan, name: str, architecture: str) -> nn.Module:
             if online:
                 raise UserError(f"{name}: the weights {architecture} could not be loaded: {reason}") from error
             shipped = f", or use a shipped model ({', '.join(SHIPPED)})" if SHIPPED else ""
-            raise UserError(f"{name}: the weights {architecture} are not in the local cache and the hub cannot be reached "
-                            f"({type(error).__name__}). {WHERE_WEIGHTS_COME_FROM}{shipped}.") from error
+            raise UserError(
+                f"{name}: the weights {architecture} are not in the local cache and the hub cannot be reached "
+                f"({type(error).__name__}). {WHERE_WEIGHTS_COME_FROM}{shipped}."
+            ) from error
 
 
 def _load_checkpoint(model: nn.Module, path: Path, architecture: str) -> Weights:
@@ -271,14 +299,22 @@ def _load_checkpoint(model: nn.Module, path: Path, architecture: str) -> Weights
     wrong = {
         "missing": sorted(expected.keys() - state.keys()),
         "unexpected": sorted(state.keys() - expected.keys()),
-        "of another shape": [f"{key} {tuple(state[key].shape)} instead of {tuple(expected[key].shape)}"
-                             for key in sorted(expected.keys() & state.keys()) if state[key].shape != expected[key].shape],
+        "of another shape": [
+            f"{key} {tuple(state[key].shape)} instead of {tuple(expected[key].shape)}"
+            for key in sorted(expected.keys() & state.keys())
+            if state[key].shape != expected[key].shape
+        ],
     }
     if any(wrong.values()):
-        shown = "; ".join(f"{len(keys)} {what}: {', '.join(keys[:5])}{', …' if len(keys) > 5 else ''}"
-                          for what, keys in wrong.items() if keys)
-        raise UserError(f"{path} does not hold the weights of {architecture}. Keys {shown}. "
-                        "The file must have the library's own key layout.")
+        shown = "; ".join(
+            f"{len(keys)} {what}: {', '.join(keys[:5])}{', …' if len(keys) > 5 else ''}"
+            for what, keys in wrong.items()
+            if keys
+        )
+        raise UserError(
+            f"{path} does not hold the weights of {architecture}. Keys {shown}. "
+            "The file must have the library's own key layout."
+        )
     model.load_state_dict(state)
     return Weights(path.name, hashlib.sha256(path.read_bytes()).hexdigest())
 
@@ -301,8 +337,10 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise UserError(f"{path} cannot be loaded as weights only (plain tensors, no code, no TorchScript archive). "
-                        "Convert it to safetensors where you trust it.") from error
+        raise UserError(
+            f"{path} cannot be loaded as weights only (plain tensors, no code, no TorchScript archive). "
+            "Convert it to safetensors where you trust it."
+        ) from error
     if isinstance(content, dict):
         for key in ("state_dict", "model"):  # what training scripts commonly wrap the tensors in
             if isinstance(content.get(key), dict):

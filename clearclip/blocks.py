@@ -30,7 +30,7 @@ class Block:
     bit-exactly between the three.
     """
 
-    module: nn.Module
+    module: Any  # the library's own block
     sites: ClassVar[dict[str, Site]] = {}
 
     def site(self, feature: str) -> tuple[nn.Module, str]:
@@ -84,7 +84,9 @@ class TimmBlock(Block):
 
     # drop_path1 sits after LayerScale, so its output is what is really added to the stream
     sites: ClassVar = {
-        "X_res": Site("", "input"), "X_attn": Site("drop_path1", "output"), "X_sum": Site("norm2", "input")
+        "X_res": Site("", "input"),
+        "X_attn": Site("drop_path1", "output"),
+        "X_sum": Site("norm2", "input"),
     }
 
     def norm1(self, x: Tensor) -> Tensor:
@@ -96,8 +98,10 @@ class TimmBlock(Block):
 
         attn = self.attention
         if not isinstance(attn, (Attention, AttentionRope, EvaAttention)):
-            raise UserError(f"q, k and v cannot be read from {type(attn).__name__}; Attention, AttentionRope and "
-                            "EvaAttention of timm are supported. The three feature maps can still be probed.")
+            raise UserError(
+                f"q, k and v cannot be read from {type(attn).__name__}; Attention, AttentionRope and "
+                "EvaAttention of timm are supported. The three feature maps can still be probed."
+            )
         if attn.qkv is None:
             B, L, _ = y.shape
             q, k, v = (
@@ -144,9 +148,7 @@ class TimmBlock(Block):
 class OpenClipBlock(Block):
     """open_clip `ResidualAttentionBlock` (OpenAI, LAION, MetaCLIP, CoCa)."""
 
-    sites: ClassVar = {
-        "X_res": Site("", "input"), "X_attn": Site("ls_1", "output"), "X_sum": Site("ln_2", "input")
-    }
+    sites: ClassVar = {"X_res": Site("", "input"), "X_attn": Site("ls_1", "output"), "X_sum": Site("ln_2", "input")}
 
     def norm1(self, x: Tensor) -> Tensor:
         return self.module.ln_1(x)
@@ -167,7 +169,9 @@ class BlipBlock(Block):
     """transformers `BlipEncoderLayer`; its attention has no stage between projection and sum, so its output is X_attn."""
 
     sites: ClassVar = {
-        "X_res": Site("", "input"), "X_attn": Site("self_attn", "output"), "X_sum": Site("layer_norm2", "input")
+        "X_res": Site("", "input"),
+        "X_attn": Site("self_attn", "output"),
+        "X_sum": Site("layer_norm2", "input"),
     }
 
     @property
@@ -199,6 +203,8 @@ def view(module: nn.Module) -> Block:
     """The view on one block; raises `UserError` for a block class whose sites are not known."""
     name = f"{type(module).__module__.split('.')[0]}.{type(module).__name__}"
     if name not in VIEWS:
-        raise UserError(f"blocks of class {name} are not supported; supported are {', '.join(VIEWS)}. "
-                        "Post-norm and parallel blocks have no X_res + X_attn = X_sum to look at.")
+        raise UserError(
+            f"blocks of class {name} are not supported; supported are {', '.join(VIEWS)}. "
+            "Post-norm and parallel blocks have no X_res + X_attn = X_sum to look at."
+        )
     return VIEWS[name](module)

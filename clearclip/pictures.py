@@ -10,8 +10,18 @@ from PIL import Image, ImageOps
 
 from clearclip.errors import UserError
 
-LONGEST_STRIP = 100  # long side over short side; a thinner strip would grow beyond memory when its short side is resized
-NOT_PICTURES = {"BUFR", "GRIB", "HDF5", "MPEG", "WMF", "EPS", "PDF"}  # Pillow knows the name, but cannot decode them alone
+LONGEST_STRIP = (
+    100  # long side over short side; a thinner strip would grow beyond memory when its short side is resized
+)
+NOT_PICTURES = {
+    "BUFR",
+    "GRIB",
+    "HDF5",
+    "MPEG",
+    "WMF",
+    "EPS",
+    "PDF",
+}  # Pillow knows the name, but cannot decode them alone
 
 
 class BadImage(UserError):
@@ -35,9 +45,22 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 picture = _to_rgb(ImageOps.exif_transpose(image))
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, OverflowError, IndexError, KeyError,
-            NotImplementedError, TypeError, ZeroDivisionError, ArithmeticError, Image.DecompressionBombError,
-            Image.DecompressionBombWarning) as error:  # what Pillow's decoders raise on broken files
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        EOFError,
+        MemoryError,
+        OverflowError,
+        IndexError,
+        KeyError,
+        NotImplementedError,
+        TypeError,
+        ZeroDivisionError,
+        ArithmeticError,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:  # what Pillow's decoders raise on broken files
         reason = "no picture that Pillow can read" if isinstance(error, Image.UnidentifiedImageError) else str(error)
         raise BadImage(f"{os.fspath(path)}: {reason or type(error).__name__}") from error
     width, height = picture.size
@@ -78,7 +101,9 @@ def find_images(folder: str | os.PathLike[str]) -> list[Path]:
     }
     found = sorted(_walk(root, suffixes), key=lambda path: path.relative_to(root).as_posix())
     if not found:
-        raise UserError(f"{root}: no pictures in this folder or below it (looked for {', '.join(sorted(suffixes)[:12])}, …).")
+        raise UserError(
+            f"{root}: no pictures in this folder or below it (looked for {', '.join(sorted(suffixes)[:12])}, …)."
+        )
     return found
 
 

@@ -46,7 +46,7 @@ class Backbone:
     """
 
     name: str
-    model: nn.Module  # the library's whole model (with the text tower, if it has one)
+    model: Any  # the library's whole model (with the text tower, if it has one)
     weights: Weights
     preprocessing: Any  # the library's own preprocessing configuration of these weights
     precision: str = "fp32"
@@ -61,7 +61,7 @@ class Backbone:
     # where a library keeps things ------------------------------------------------------------------------------------
 
     @property
-    def vit(self) -> nn.Module:
+    def vit(self) -> Any:
         """The vision transformer inside the model."""
         raise NotImplementedError
 

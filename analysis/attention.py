@@ -1,0 +1,188 @@
+"""Where does a token look? Attention maps of chosen layers and heads, from q-k, q-q, k-k or v-v products.
+
+    python -m analysis.attention --model dino_vitb16 --layers 12 --affinity qk qq kk vv
+
+Without --query the CLS token asks (the mean over all patches, where there is no CLS); --query ROW COLUMN asks a patch.
+The library's fused attention stays on: the maps are computed beside it from the block's own q, k and v.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from analysis.command import Options, announce, load_one_by_one, options, paths, run
+from clearclip.errors import UserError
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
+    from analysis.images import Picture
+    from clearclip.vit import Backbone
+
+AFFINITIES = ("qk", "qq", "kk", "vv")
+
+
+@dataclass(frozen=True)
+class AttentionOptions(Options):
+    """Which model, which pictures, which layers, heads and products, and where the results go."""
+
+    limit: int | None = 3
+    """Only the first so many pictures."""
+    affinity: tuple[Literal["qk", "qq", "kk", "vv"], ...] = ("qk", "qq")
+    """Which products: qk is the model's own attention, the others are self-self attention."""
+    heads: tuple[int, ...] = ()
+    """Only these heads, counted from 1; the figure shows the mean over the heads that are in the Dataset."""
+    query: tuple[int, int] | None = None
+    """Row and column (from 0) of the patch that asks; by default the CLS token does."""
+
+
+def attention_maps(
+    model: "Backbone",
+    images: "Tensor",
+    layers: Sequence[int] | None = None,
+    heads: Sequence[int] | None = None,
+    affinities: Sequence[str] = ("qk",),
+) -> "dict[tuple[int, str], Tensor]":
+    """softmax(s · a·bᵀ) for each layer and product ab, (B, heads, L, L) on the device; s = head width ^ -½.
+
+    Layers and heads count from 1; all of them for None. "qk" equals what the model itself uses. Computed from the
+    block's inputs in one pass; the model's fused attention is not switched off.
+
+    Raises `UserError` for layers, heads or products that do not exist.
+
+    >>> import clearclip, torch
+    >>> maps = attention_maps(clearclip.load("dino_vits16", random=True), torch.zeros(1, 3, 32, 32), [12], affinities=["qq"])
+    >>> maps[12, "qq"].shape, bool(maps[12, "qq"].sum(-1).allclose(torch.tensor(1.0)))
+    (torch.Size([1, 6, 5, 5]), True)
+    """
+    import torch
+
+    unknown = [name for name in affinities if name not in AFFINITIES]
+    if unknown:
+        raise UserError(f"affinities {unknown}: choose from {', '.join(AFFINITIES)}.")
+    wrong = [head for head in heads or () if not 1 <= head <= model.heads]
+    if wrong:
+        raise UserError(f"heads {wrong}: {model.name} has heads 1 … {model.heads}.")
+    chosen = [head - 1 for head in heads] if heads else list(range(model.heads))
+    maps = {}
+    with model.autocast():
+        for layer, seen in model.block_inputs(images, layers).items():
+            block = model.blocks[layer - 1]
+            parts = dict(zip("qkv", block.qkv(block.norm1(seen.x), seen.rope), strict=True))
+            for name in affinities:
+                a, b = (parts[letter][:, chosen].float() for letter in name)  # (B, heads, L, C)
+                maps[layer, name] = torch.softmax(a @ b.mT * a.shape[-1] ** -0.5, -1)
+    return maps
+
+
+def asked(model: "Backbone", pictures: "list[Picture]", chosen: AttentionOptions) -> "xr.Dataset":
+    """Attention of the asking token over the patches, (model, image, layer, affinity, head, row, column) float32."""
+    import numpy as np
+    import torch
+    import xarray as xr
+
+    from analysis.collection import describe_model
+
+    layers, heads = model.layers(chosen.layers or (model.depth,)), chosen.heads or tuple(range(1, model.heads + 1))
+    rows, columns = model.grid(chosen.image_size)
+    if chosen.query is not None and not (0 <= chosen.query[0] < rows and 0 <= chosen.query[1] < columns):
+        raise UserError(f"query {chosen.query}: {model.name} sees {rows} × {columns} patches, counted from 0.")
+    transform, first = model.transform(chosen.image_size), model.prefix_tokens
+    collected = []
+    with torch.inference_mode():
+        for picture in pictures:
+            maps = attention_maps(model, transform(picture.read())[None], layers, heads, chosen.affinity)
+            stacked = torch.stack([torch.stack([maps[layer, name][0] for name in chosen.affinity]) for layer in layers])
+            if chosen.query is not None:
+                one = stacked[..., first + chosen.query[0] * columns + chosen.query[1], first:]
+            else:
+                one = stacked[..., 0, first:] if first else stacked.mean(-2)  # (layer, affinity, head, hw)
+            collected.append(one.unflatten(-1, (rows, columns)).cpu().numpy())
+    query = f"patch {chosen.query}" if chosen.query else "CLS" if first else "mean over patches"
+    dataset = xr.Dataset(
+        {
+            "attention": (
+                ("model", "image", "layer", "affinity", "head", "row", "column"),
+                np.stack(collected)[None],
+                {"long_name": "attention of the asking token", "units": "1"},
+            )
+        },
+        {
+            "model": [model.name],
+            "image": [picture.name for picture in pictures],
+            "layer": list(layers),
+            "affinity": list(chosen.affinity),
+            "head": list(heads),
+            "query": ("model", [query]),
+        },
+    )
+    return describe_model(dataset, model, chosen.image_size, pictures)
+
+
+def figure(dataset: "xr.Dataset") -> "Figure":
+    """A row a picture, a column a model, layer and product: the mean over heads, each map scaled to its own maximum."""
+    from analysis import plot
+
+    if "attention" not in dataset:
+        raise UserError("this Dataset has no attention maps: write it with python -m analysis.attention.")
+    columns = [
+        (model, layer, name)
+        for model in dataset.model.values.tolist()
+        for layer in dataset.layer.values.tolist()
+        for name in dataset.affinity.values.tolist()
+        if dataset.attention.sel(model=model, layer=layer, affinity=name).notnull().any()
+    ]
+    with plot.style():
+        shown, axes = plot.panels(len(columns), width=1.35, height=1.4, rows=dataset.sizes["image"])
+        for line, image in zip(axes, dataset.image.values.tolist(), strict=True):
+            for panel, (model, layer, name) in zip(line, columns, strict=True):
+                one = dataset.attention.sel(model=model, image=image, layer=layer, affinity=name).mean("head")
+                panel.imshow(one.dropna("row", how="all").dropna("column", how="all"), cmap="magma", vmin=0)
+                panel.set(xticks=[], yticks=[])
+                panel.grid(False)
+                panel.spines[:].set_visible(False)
+            line[0].set_ylabel(_shortened(image), fontsize=7)
+        for panel, (model, layer, name) in zip(axes[0], columns, strict=True):
+            random = bool(dataset.random_weights.sel(model=model))
+            panel.set_title(
+                f"{model}\n{name[0]}-{name[1]}, layer {layer}" + ("\nrandom weights" if random else ""),
+                color=plot.WARNING_COLOR if random else "black",
+                fontsize=7.5,
+            )
+        asking = ", ".join(sorted(set(dataset["query"].values.tolist())))
+        shown.supxlabel(
+            f"attention of: {asking} · mean over {dataset.sizes['head']} heads · black is 0, each map has its own "
+            "maximum",
+            fontsize=6.5,
+            color="#555555",
+        )
+    return shown
+
+
+def _shortened(name: str, length: int = 18) -> str:
+    return name if len(name) <= length else "…" + name[-length + 1 :]
+
+
+def main() -> None:
+    """The command `python -m analysis.attention`."""
+    chosen = options(AttentionOptions, __doc__ or "")
+    import numpy as np
+
+    output, drawing = paths(chosen, "attention")
+    dataset = load_one_by_one(chosen, output, lambda model, source: asked(model, source, chosen))
+    # how far the attention is spread: exp(entropy) is the number of patches it covers if it were even
+    share = dataset.attention / dataset.attention.sum(("row", "column"))
+    covered = share.where(share > 0).pipe(lambda p: -p * np.log(p)).sum(("row", "column")).pipe(np.exp)
+    table = covered.mean(("image", "head")).stack(column=("model", "affinity")).to_pandas()
+    print(
+        f"patches that the attention covers (exp of its entropy), mean over images and heads, {dataset.sizes['image']} images"
+    )
+    print(table.to_string(float_format=lambda value: f"{value:.4g}", na_rep=""))
+    rows = covered.rename("patches_covered").reset_coords(drop=True).to_dataframe().reset_index()
+    announce(dataset, rows, figure(dataset), output, drawing, new=chosen.data is None)
+
+
+if __name__ == "__main__":
+    run(main)

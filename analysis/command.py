@@ -1,0 +1,235 @@
+"""What the commands share: their options, and the way from options to Dataset, table and figure."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
+
+import tyro
+
+from clearclip.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+    from analysis.images import Picture
+    from clearclip.vit import Backbone
+
+O = TypeVar("O", bound="Options")  # noqa: E741
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which models, which pictures, and where the results go."""
+
+    model: tuple[str, ...] = ()
+    """One or several models, such as dino_vitb16 clip_vitb16, timm:<arch.tag> or open_clip:<arch>/<tag>."""
+    checkpoint: tuple[Path, ...] = ()
+    """Local weights (safetensors or weights-only .pt) instead of the hub's, one file for each model."""
+    random: bool = False
+    """Random weights, for a trial without any; every result says so."""
+    images: tuple[str, ...] = ()
+    """A folder of pictures (searched recursively) or single files; scikit-image's photographs if not given."""
+    limit: int | None = None
+    """Only the first so many pictures."""
+    image_size: int | None = None
+    """Side in pixels; by default the weights' own. 448 is the segmentation protocol's."""
+    layers: tuple[int, ...] = ()
+    """Only these layers, counted from 1 as in the paper."""
+    batch_size: int = 8
+    """Pictures in one forward pass."""
+    device: str | None = None
+    """cpu, cuda, cuda:1, mps, …; by default the accelerator if there is one."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """fp32, or autocast to bf16 or fp16."""
+    tokens: Literal["patches", "all"] = "patches"
+    """Which tokens the table and the figure show (the Dataset has both): patches, or all with CLS and registers."""
+    output: Path | None = None
+    """The Dataset, a .nc file; by default results/<command>.nc. The .csv goes beside it."""
+    figure: Path | None = None
+    """The figure, .png, .pdf or .svg; by default beside the Dataset."""
+    data: Path | None = None
+    """Draw an existing Dataset again, without running any model."""
+    strict: bool = False
+    """Stop at the first picture that cannot be read, instead of naming, counting and skipping it."""
+
+
+def options(kind: type[O], description: str) -> O:
+    """The options of a command from the command line; a wrong one exits with code 2 and says what is allowed."""
+    prog = f"python -m {sys.modules['__main__'].__spec__.name}" if sys.modules["__main__"].__spec__ else None
+    return tyro.cli(kind, prog=prog, description=description, config=(tyro.conf.FlagCreatePairsOff,))
+
+
+def run(main: Callable[[], None]) -> NoReturn:
+    """Run a command: a user's mistake gives one message and exit code 2, Ctrl-C says that nothing is lost."""
+    try:
+        main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\ninterrupted; what was measured is kept, the same command continues", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(0)
+
+
+def models(chosen: Options) -> "list[Callable[[], Backbone]]":
+    """One loader for each model that was named, checked as far as possible before the first one is loaded."""
+    from clearclip.backbones import ALIASES, load, resolve
+
+    if not chosen.model:
+        raise UserError(
+            f"name a model with --model. Known: {', '.join(ALIASES)}; or timm:<arch.tag>, open_clip:<arch>/<tag>."
+        )
+    if chosen.checkpoint and len(chosen.checkpoint) != len(chosen.model):
+        raise UserError(
+            f"{len(chosen.checkpoint)} checkpoints for {len(chosen.model)} models: name one for each, in order."
+        )
+    if len(set(chosen.model)) != len(chosen.model):
+        raise UserError("a model is named twice.")
+    for name in chosen.model:
+        resolve(name)
+    for file in chosen.checkpoint:
+        if not file.is_file():
+            raise UserError(f"{file}: no such checkpoint file.")
+    files: Sequence[Path | None] = chosen.checkpoint or [None] * len(chosen.model)
+
+    def loader(name: str, file: Path | None) -> "Callable[[], Backbone]":
+        return lambda: load(name, file, chosen.random, chosen.device, chosen.precision)
+
+    return [loader(name, file) for name, file in zip(chosen.model, files, strict=True)]
+
+
+def paths(chosen: Options, command: str) -> tuple[Path, Path]:
+    """Where the Dataset and the figure go."""
+    from analysis.plot import check_suffix
+
+    output = chosen.output or chosen.data or Path("results", f"{command}.nc")
+    if output.suffix != ".nc":
+        raise UserError(f"{output}: the Dataset is written as NetCDF, so name a .nc file.")
+    figure = chosen.figure or output.with_suffix(".png")
+    check_suffix(figure)
+    return output, figure
+
+
+def statistics_command(
+    chosen: Options,
+    command: str,
+    statistics: Any,
+    shown: str,
+    draw: "Callable[[xr.Dataset], Figure]",
+) -> None:
+    """The way of most commands: collect over all models, print the table of `shown`, write Dataset, csv and figure."""
+    output, figure = paths(chosen, command)
+    if chosen.data is not None:
+        from analysis import store
+
+        dataset = store.read(chosen.data)
+        if shown not in dataset:
+            raise UserError(f"{chosen.data} has no {shown}; it has {', '.join(map(str, dataset.data_vars))}.")
+    else:
+        dataset = collect_all(chosen, statistics, output)
+    print_table(dataset, shown, chosen.tokens)
+    announce(dataset, tidy(dataset), draw(dataset), output, figure, new=chosen.data is None)
+
+
+def collect_all(chosen: Options, statistics: Any, output: Path) -> "xr.Dataset":
+    """One Dataset over all models; the runs of finished models are kept until the last one is done."""
+    from analysis import store
+    from analysis.collection import collect
+    from analysis.images import pictures
+
+    source = pictures(chosen.images, chosen.limit)
+    results, kept = [], []
+    for name, load in zip(chosen.model, models(chosen), strict=True):
+        unfinished = output.with_name(f".{output.stem}.{name.replace('/', '_').replace(':', '_')}.unfinished.nc")
+        results.append(
+            collect(
+                load(),
+                source,
+                statistics,
+                layers=chosen.layers or None,
+                image_size=chosen.image_size,
+                batch_size=chosen.batch_size,
+                strict=chosen.strict,
+                unfinished=unfinished,
+            )
+        )
+        kept.append(unfinished)
+    dataset = store.merge_models(results)
+    store.write(dataset, output)
+    for unfinished in kept:
+        unfinished.unlink(missing_ok=True)
+    return dataset
+
+
+def load_one_by_one(
+    chosen: Options, output: Path, measure: "Callable[[Backbone, list[Picture]], xr.Dataset]"
+) -> "xr.Dataset":
+    """The Dataset of `measure(model, pictures)` over all models, written; or the one named with --data."""
+    from analysis import store
+    from analysis.images import pictures, readable
+
+    if chosen.data is not None:
+        return store.read(chosen.data)
+    source = readable(pictures(chosen.images, chosen.limit), chosen.strict)
+    dataset = store.merge_models([measure(load(), source) for load in models(chosen)])
+    store.write(dataset, output)
+    return dataset
+
+
+def print_table(dataset: "xr.Dataset", variable: str, tokens: str) -> None:
+    """Layers × features, a block of columns for each model, means over the images."""
+    values = dataset[variable].sel(tokens=tokens).mean("image").transpose("layer", "model", "feature")
+    table = values.stack(column=("model", "feature")).to_pandas()
+    about = f"{dataset[variable].attrs['long_name']} [{dataset[variable].attrs['units']}]"
+    print(f"{about}, {tokens} tokens, mean over {dataset.attrs['images']} images")
+    for model, random in zip(dataset.model.values, dataset.random_weights.values, strict=True):
+        if random:
+            print(f"{model}: RANDOM WEIGHTS, numbers say nothing about a trained model")
+    print(table.to_string(float_format=lambda value: f"{value:.4g}", na_rep=""))
+
+
+def tidy(dataset: "xr.Dataset") -> "pd.DataFrame":
+    """One row for each model, layer, feature, tokens and statistic, with mean and standard deviation over the images."""
+    import pandas as pd
+
+    frames = []
+    for name, variable in dataset.data_vars.items():
+        if "image" in variable.dims:
+            frame = _rows(variable.mean("image"), "mean")
+            frame["std"] = _rows(variable.std("image"), "std")["std"]
+            frame.insert(4, "statistic", str(name))
+            frame["images"] = dataset.attrs["images"]
+            frames.append(frame)
+    rows = pd.concat(frames, ignore_index=True).dropna(subset="mean")
+    random = dict(zip(dataset.model.values.tolist(), dataset.random_weights.values.tolist(), strict=True))
+    return rows.assign(random_weights=rows["model"].map(random))
+
+
+def _rows(values: "xr.DataArray", name: str) -> "pd.DataFrame":
+    """A variable as rows, its dimensions as columns, without other coordinates."""
+    return values.reset_coords(drop=True).to_dataframe(name).reset_index()
+
+
+def announce(
+    dataset: "xr.Dataset", rows: "pd.DataFrame", drawn: "Figure", output: Path, figure: Path, new: bool
+) -> None:
+    """Write the csv and the figure beside the Dataset, and say where everything is."""
+    import json
+
+    from analysis import plot
+
+    skipped = json.loads(dataset.attrs.get("skipped", "[]"))
+    if skipped:
+        print(f"skipped {len(skipped)} pictures that could not be read")
+    written = [output] if new else []
+    if new:
+        table = output.with_suffix(".csv")
+        rows.to_csv(table, index=False)
+        written.append(table)
+    plot.save(drawn, figure)
+    print("wrote " + ", ".join(map(str, [*written, figure])))
