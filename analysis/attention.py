@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from analysis.command import Options, announce, load_one_by_one, options, paths, run
+from analysis.command import Options, announce, load_one_by_one, paths
+from clearclip.cli import options, run
 from clearclip.errors import UserError
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ The table gives the share of the absolute mass that lies in the 5 strongest chan
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from analysis.command import Options, options, run, statistics_command
+from analysis.command import Options, statistics_command
+from clearclip.cli import options, run
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -1,12 +1,9 @@
 """What the commands share: their options, and the way from options to Dataset, table and figure."""
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
-
-import tyro
+from typing import TYPE_CHECKING, Any, Literal
 
 from clearclip.errors import UserError
 
@@ -17,8 +14,6 @@ if TYPE_CHECKING:
 
     from analysis.images import Picture
     from clearclip.vit import Backbone
-
-O = TypeVar("O", bound="Options")  # noqa: E741
 
 
 @dataclass(frozen=True)
@@ -57,25 +52,6 @@ class Options:
     """Stop at the first picture that cannot be read, instead of naming, counting and skipping it."""
 
 
-def options(kind: type[O], description: str) -> O:
-    """The options of a command from the command line; a wrong one exits with code 2 and says what is allowed."""
-    prog = f"python -m {sys.modules['__main__'].__spec__.name}" if sys.modules["__main__"].__spec__ else None
-    return tyro.cli(kind, prog=prog, description=description, config=(tyro.conf.FlagCreatePairsOff,))
-
-
-def run(main: Callable[[], None]) -> NoReturn:
-    """Run a command: a user's mistake gives one message and exit code 2, Ctrl-C says that nothing is lost."""
-    try:
-        main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("\ninterrupted; what was measured is kept, the same command continues", file=sys.stderr)
-        sys.exit(130)
-    sys.exit(0)
-
-
 def models(chosen: Options) -> "list[Callable[[], Backbone]]":
     """One loader for each model that was named, checked as far as possible before the first one is loaded."""
     from clearclip.backbones import ALIASES, load, resolve
@@ -105,7 +81,7 @@ def models(chosen: Options) -> "list[Callable[[], Backbone]]":
 
 def paths(chosen: Options, command: str) -> tuple[Path, Path]:
     """Where the Dataset and the figure go."""
-    from analysis.plot import check_suffix
+    from clearclip.style import check_suffix
 
     output = chosen.output or chosen.data or Path("results", f"{command}.nc")
     if output.suffix != ".nc":
@@ -221,7 +197,7 @@ def announce(
     """Write the csv and the figure beside the Dataset, and say where everything is."""
     import json
 
-    from analysis import plot
+    from clearclip import style
 
     skipped = json.loads(dataset.attrs.get("skipped", "[]"))
     if skipped:
@@ -231,5 +207,5 @@ def announce(
         table = output.with_suffix(".csv")
         rows.to_csv(table, index=False)
         written.append(table)
-    plot.save(drawn, figure)
+    style.save(drawn, figure)
     print("wrote " + ", ".join(map(str, [*written, figure])))

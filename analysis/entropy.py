@@ -5,7 +5,8 @@ python -m analysis.entropy --model clip_vitb16 dino_vitb16
 
 from typing import TYPE_CHECKING
 
-from analysis.command import Options, options, run, statistics_command
+from analysis.command import Options, statistics_command
+from clearclip.cli import options, run
 
 if TYPE_CHECKING:
     import xarray as xr

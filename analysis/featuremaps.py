@@ -9,7 +9,8 @@ it is two pictures and the last layer.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from analysis.command import Options, announce, load_one_by_one, options, paths, run
+from analysis.command import Options, announce, load_one_by_one, paths
+from clearclip.cli import options, run
 from clearclip.errors import UserError
 
 if TYPE_CHECKING:

@@ -56,8 +56,9 @@ def pictures(
         found = {name: root / name for name in PHOTOGRAPHS}
     else:
         roots = [Path(source)] if isinstance(source, (str, os.PathLike)) else [Path(root) for root in source]
-        found = {_name(path, root, len(roots)): path for root in roots for path in find_images(root)}
-    return [Picture(name, _reader(path), path.stat().st_size) for name, path in list(found.items())[:limit]]
+        every = {_same(path): (path, root) for root in reversed(roots) for path in reversed(find_images(root))}
+        found = {_name(path, root, len(roots)): path for path, root in reversed(every.values())}
+    return [Picture(name, _reader(path), _size(path)) for name, path in list(found.items())[:limit]]
 
 
 def readable(chosen: Sequence[Picture], strict: bool = False) -> list[Picture]:
@@ -77,12 +78,27 @@ def readable(chosen: Sequence[Picture], strict: bool = False) -> list[Picture]:
     return good
 
 
+def _same(path: Path) -> str:
+    return os.path.abspath(path)  # noqa: PTH100 (a link is a picture of its own, and resolve() would follow it)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # a dangling link: reading it says so, with its name
+        return 0
+
+
 def digest(chosen: Sequence[Picture]) -> str:
     """SHA-256 over the names and sizes of the pictures, in their order: which images a result is about."""
     return hashlib.sha256("\n".join(f"{p.name} {p.size}" for p in chosen).encode()).hexdigest()
 
 
 def _name(path: Path, root: Path, roots: int) -> str:
+    return os.fsencode(_label(path, root, roots)).decode(errors="backslashreplace")  # a name may be any bytes
+
+
+def _label(path: Path, root: Path, roots: int) -> str:
     if path == root:
         return path.name if roots == 1 else path.as_posix()
     return path.relative_to(root).as_posix() if roots == 1 else path.as_posix()

@@ -1,13 +1,8 @@
 """What the figures share: one style, one colour a feature, lines over layers, and a line that says what is shown."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("agg", force=False)
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
@@ -15,9 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from clearclip.errors import UserError
+from clearclip.style import WARNING_COLOR, style
 
-STYLE = Path(__file__).with_name("paper.mplstyle")
 # Okabe and Ito's colours, told apart by colour-blind readers; each with a marker of its own for print in grey
 FEATURE_STYLE: dict[str, dict[str, Any]] = {
     "X_res": {"color": "#D55E00", "marker": "o", "linestyle": "-"},
@@ -25,31 +19,7 @@ FEATURE_STYLE: dict[str, dict[str, Any]] = {
     "X_sum": {"color": "#009E73", "marker": "^", "linestyle": (0, (4, 1.5))},
 }
 FEATURE_LABEL = {"X_res": r"$X_\mathrm{res}$", "X_attn": r"$X_\mathrm{attn}$", "X_sum": r"$X_\mathrm{sum}$"}
-WARNING_COLOR = "#B00020"
 COLUMNS = 4  # panels in a row at most
-SUFFIXES = (".png", ".pdf", ".svg")
-
-
-@contextmanager
-def style() -> Iterator[None]:
-    """The project's figure style, and nothing of it outside."""
-    with plt.style.context(STYLE):
-        yield
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure as .png, .pdf or .svg by its suffix; raises `UserError` for another one."""
-    check_suffix(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with style():
-        figure.savefig(path)
-    plt.close(figure)
-
-
-def check_suffix(path: Path) -> None:
-    """Refuse a figure's file name before hours of work end in a file that cannot be written."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise UserError(f"{path}: a figure is written as {', '.join(SUFFIXES)}, by the suffix of its name.")
 
 
 def panels(

@@ -9,7 +9,8 @@ the tokens are long, averaged over the images.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from analysis.command import Options, options, run, statistics_command
+from analysis.command import Options, statistics_command
+from clearclip.cli import options, run
 from clearclip.errors import UserError
 
 if TYPE_CHECKING:

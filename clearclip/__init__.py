@@ -4,12 +4,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clearclip.backbones import load
+    from clearclip.dense import DenseEncoder
     from clearclip.errors import UserError
+    from clearclip.recipes import RECIPES, Recipe
+    from clearclip.segmenter import Segmenter
     from clearclip.vit import Backbone
 
-__all__ = ["Backbone", "UserError", "load"]
+__all__ = ["RECIPES", "Backbone", "DenseEncoder", "Recipe", "Segmenter", "UserError", "load"]
 
-_HOME = {"load": "backbones", "Backbone": "vit", "UserError": "errors"}
+_HOME = {
+    "load": "backbones",
+    "Backbone": "vit",
+    "UserError": "errors",
+    "Recipe": "recipes",
+    "RECIPES": "recipes",
+    "DenseEncoder": "dense",
+    "Segmenter": "segmenter",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -5,7 +5,6 @@ everything that can go wrong on the way.
 """
 
 import hashlib
-import pickle
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -104,6 +103,7 @@ def load(
             model = plan.build(False)
         weights = Weights(f"random (seed {seed})", fingerprint(model), random=True)
     elif checkpoint is not None:
+        plan.check()
         model = plan.build(False)
         weights = _load_checkpoint(model, Path(checkpoint), architecture)
     else:
@@ -171,6 +171,11 @@ def _timm(name: str) -> Plan:
             f"timm has no model {name!r}. Closest: {closest(name, timm.list_models('*vit*', pretrained=True))}."
         )
 
+    arch, _, tag = name.partition(".")
+    tags = timm.list_pretrained(f"{arch}.*")
+    if tag and name not in tags:
+        raise UserError(f"timm has no weights {tag!r} for {arch}. It has: {', '.join(tags) or 'none'}.")
+
     def build(pretrained: bool) -> nn.Module:
         try:
             return timm.create_model(name, pretrained=pretrained, dynamic_img_size=True)
@@ -225,7 +230,7 @@ def _open_clip(name: str) -> Plan:
                 f"the weights {arch}/{tag} were trained with QuickGELU and {arch} has GELU, which would give other "
                 f"statistics with only a warning. Use open_clip:{arch}-quickgelu/{tag}."
             )
-        if config.get("quick_gelu", False) and tag and not cfg.get("quick_gelu", False):
+        if arch.endswith("-quickgelu") and tag and not cfg.get("quick_gelu", False):
             raise UserError(
                 f"the weights {arch}/{tag} were trained with GELU and {arch} has QuickGELU. "
                 f"Use open_clip:{arch.removesuffix('-quickgelu')}/{tag}."
@@ -239,6 +244,8 @@ def _free_image_size(model: Any, trunk: str) -> None:
     import timm
 
     old = model.visual.trunk
+    if not hasattr(old, "blocks"):
+        raise UserError(f"the image tower {trunk} ({type(old).__name__}) is no vision transformer with `blocks`.")
     new = timm.create_model(trunk, num_classes=old.num_classes, global_pool=old.global_pool, dynamic_img_size=True)
     new.load_state_dict(old.state_dict())
     model.visual.trunk = new
@@ -336,7 +343,7 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
             raise UserError(f"{path} is no readable safetensors file: {error}") from error
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except Exception as error:  # a damaged pickle raises nearly anything
         raise UserError(
             f"{path} cannot be loaded as weights only (plain tensors, no code, no TorchScript archive). "
             "Convert it to safetensors where you trust it."
@@ -345,6 +352,8 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
         for key in ("state_dict", "model"):  # what training scripts commonly wrap the tensors in
             if isinstance(content.get(key), dict):
                 content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in content.items()
+    ):
         raise UserError(f"{path} holds no plain dictionary of tensors.")
     return {key.removeprefix("module."): value for key, value in content.items()}

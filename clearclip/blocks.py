@@ -67,6 +67,10 @@ class Block:
         """What the FFN adds to the stream x: FFN(LN2(x)), (B, L, D)."""
         raise NotImplementedError
 
+    def forward(self, x: Tensor, rope: Tensor | None = None) -> Tensor:
+        """The library's own block, run as it is, (B, L, D) → (B, L, D)."""
+        return self.module(x) if rope is None else self.module(x, rope=rope)
+
 
 def _split(qkv: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
     B, L, _ = qkv.shape

@@ -170,6 +170,12 @@ class Backbone:
                 return seen
         raise RuntimeError(f"{self.name}: block {max(wanted)} was never reached")
 
+    def last_tokens(self, images: Tensor) -> Tensor:
+        """All tokens after the last block and the final norm, (B, 3, H, W) → (B, L, D)."""
+        seen = self.block_inputs(images, [self.depth])[self.depth]
+        with self.autocast():
+            return self.final_norm(self.blocks[-1].forward(seen.x, seen.rope))
+
 
 @contextmanager
 def _on_block_inputs(
@@ -285,6 +291,8 @@ class OpenClipBackbone(_FixedGridBackbone):
         return self.vit.proj is not None and self.vit.attn_pool is None
 
     def _block_modules(self) -> Sequence[nn.Module]:
+        if not hasattr(self.vit, "transformer"):
+            raise UserError(f"{self.name} ({type(self.vit).__name__}) is no vision transformer.")
         return list(self.vit.transformer.resblocks)
 
     def _run(self, images: Tensor) -> object:
@@ -314,13 +322,15 @@ class OpenClipTimmBackbone(TimmBackbone):
 
     @property
     def has_projection(self) -> bool:
-        return self.vit.attn_pool is None  # attention pooling mixes tokens: no patch has a projection of its own
+        return True
 
     def final_norm(self, x: Tensor) -> Tensor:
         return self.vit.fc_norm(self.vit.norm(x))
 
     def project(self, x: Tensor) -> Tensor:
-        return self.model.visual.head(self.vit.head(x)) if self.has_projection else super().project(x)
+        if self.vit.attn_pool is not None:  # SigLIP: each patch is pooled as if the picture had no other
+            x = self.vit.attn_pool(x.flatten(0, 1)[:, None]).unflatten(0, x.shape[:2])
+        return self.model.visual.head(self.vit.head(x))
 
     def transform(self, image_size: int | None = None) -> Callable[[Image.Image], Tensor]:
         return open_clip_transform(self.preprocessing, image_size)

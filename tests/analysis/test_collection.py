@@ -145,7 +145,7 @@ def test_an_unfinished_file_of_another_run_is_refused(dino, photos, tmp_path):
     with pytest.raises(UserError, match=r"kept\.nc holds an interrupted run with other image size"):
         collect(dino, photos, ["entropy"], unfinished=kept, **(QUIET | {"image_size": 32}))
     kept.write_bytes(b"no netcdf")
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match=r"cannot be read"):
         collect(dino, photos, ["entropy"], unfinished=kept, **QUIET)
 
 
@@ -156,9 +156,9 @@ def test_shards_give_the_undivided_result(dino, photos, shards):
     states = [collect(dino, photos, names, shard=(i, shards), **QUIET) for i in range(shards)]
     joined = result(states[::-1], dino, photos, SIZE)
     assert same(joined, collect(dino, photos, names, **QUIET))
-    with pytest.raises(UserError, match="shards .* are needed"):
+    with pytest.raises(UserError, match=r"shards .* are needed"):
         result(states[1:], dino, photos, SIZE)
-    with pytest.raises(UserError, match="are needed"):
+    with pytest.raises(UserError, match=r"are needed"):
         result([states[0]] * shards, dino, photos, SIZE)
 
 
@@ -171,7 +171,7 @@ def test_bad_images_are_named_counted_and_skipped_or_refused(dino, photos, capsy
         collect(dino, photos, ["entropy"], strict=True, **QUIET)
     for path in photos.iterdir():
         path.write_bytes(b"broken")
-    with pytest.raises(UserError, match="not one picture"):
+    with pytest.raises(UserError, match=r"not one picture"):
         collect(dino, photos, ["entropy"], **QUIET)
 
 
@@ -202,13 +202,13 @@ def test_models_of_other_depth_and_width_merge_with_nan(dino, photos):
 
 
 def test_wrong_requests(dino, photos):
-    with pytest.raises(UserError, match="Closest: entropy"):
+    with pytest.raises(UserError, match=r"Closest: entropy"):
         collect(dino, photos, ["entropi"])
-    with pytest.raises(UserError, match="layers 1 … 12"):
+    with pytest.raises(UserError, match=r"layers 1 … 12"):
         collect(dino, photos, layers=[13])
-    with pytest.raises(UserError, match="batch size 0"):
+    with pytest.raises(UserError, match=r"batch size 0"):
         collect(dino, photos, batch_size=0)
-    with pytest.raises(UserError, match="32 or 48"):
+    with pytest.raises(UserError, match=r"32 or 48"):
         collect(dino, photos, image_size=40)
 
 

@@ -106,9 +106,9 @@ def test_surface_names_the_strongest_channels():
 
 
 def test_another_dataset_is_refused(dataset):
-    with pytest.raises(UserError, match="python -m analysis.tokens"):
+    with pytest.raises(UserError, match=r"python -m analysis.tokens"):
         tokens.figure(dataset.drop_vars("mean_cosine"))
-    with pytest.raises(UserError, match="python -m analysis.featuremaps"):
+    with pytest.raises(UserError, match=r"python -m analysis.featuremaps"):
         featuremaps.figure(dataset)
 
 

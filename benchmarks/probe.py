@@ -1,0 +1,227 @@
+"""What collecting costs: all statistics of Fig. 4 at all sites against a plain forward pass of the same model.
+
+    python benchmarks/probe.py --model dino_vitb16 --batch-sizes 1 8 --repeats 9
+
+Repeats are interleaved (plain, ours, plain hooks, nnsight, torchlens, plain, …), so that other load on the machine
+meets all of them; a ratio is the median of the ratios within one repeat. The others compute entropy, maximum, Frobenius
+norm and channel means by the published float64 formula; before timing, their results are checked against ours.
+"""
+
+import argparse
+import math
+import statistics
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+
+import clearclip
+from analysis.collection import Batch, _Run
+from analysis.images import Picture
+from analysis.statistics import FIGURE_4, STATISTICS
+from clearclip.blocks import FEATURES
+from clearclip.vit import Backbone
+
+Result = dict[str, Tensor]  # (B, layers, features, token choices, …)
+TOLERANCE = {"entropy": 1e-6, "maximum": 0.0, "frobenius_norm": 1e-5, "channel_mean_sorted": 1e-5, "channel_mean": 1e-6}
+
+
+# what is compared ----------------------------------------------------------------------------------------------------
+
+
+def published(x: Tensor, prefix: int) -> Result:
+    """The statistics of Fig. 4 of one map, for patches and for all tokens, as one writes them down from the paper."""
+    choices = []
+    for part in (x[:, prefix:], x):
+        p = part.double().flatten(1).softmax(-1)
+        means = part.mean(1)
+        low, high = means.amin(1, keepdim=True), means.amax(1, keepdim=True)
+        choices.append({
+            "entropy": (-(p * p.log2()).sum(-1) / math.log2(p.shape[1])).float(),
+            "maximum": part.amax((1, 2)),
+            "frobenius_norm": torch.linalg.matrix_norm(part),
+            "channel_mean_sorted": ((means - low) / (high - low)).sort(-1).values,
+            "channel_mean": means,
+        })
+    return {name: torch.stack([choice[name] for choice in choices], 1) for name in choices[0]}
+
+
+def stacked(sites: list[Result], depth: int) -> Result:
+    return {name: torch.stack([site[name] for site in sites], 1).unflatten(1, (depth, len(FEATURES))) for name in FIGURE_4}
+
+
+def ours(model: Backbone, batch: Batch) -> Callable[[], Result]:
+    """The very code that `analysis.collect` runs for a batch; attached only while it is timed."""
+    pictures = [Picture(name, lambda: None, 0) for name in batch.names]  # type: ignore[arg-type, return-value]
+    chosen = {name: STATISTICS[name] for name in FIGURE_4}
+    run = _Run(model, pictures, chosen, model.layers(), FEATURES, batch.images.shape[-1], len(pictures), (0, 1))
+
+    def measure() -> Result:
+        with run.probe:
+            start = time.perf_counter()
+            result = run.measure(batch)
+            measure.seconds = time.perf_counter() - start  # type: ignore[attr-defined]  # collect attaches once a run
+        return result
+
+    return measure
+
+
+def plain_hooks(model: Backbone, images: Tensor) -> Callable[[], Result]:
+    """Forward hooks, written by hand."""
+
+    def measure() -> Result:
+        sites: list[Result] = []
+
+        def before(module, args, kwargs):
+            sites.append(published(args[0] if args else next(iter(kwargs.values())), model.prefix_tokens))
+
+        def after(module, args, output):
+            sites.append(published(output, model.prefix_tokens))
+
+        handles = []
+        for block in model.blocks:
+            for module, end in map(block.site, FEATURES):
+                handles.append(module.register_forward_pre_hook(before, with_kwargs=True) if end == "input"
+                               else module.register_forward_hook(after))
+        model(images)
+        for handle in handles:
+            handle.remove()
+        return stacked(sites, model.depth)
+
+    return measure
+
+
+def nnsight(model: Backbone, images: Tensor) -> Callable[[], Result]:
+    """nnsight's trace, reducing inside it."""
+    from nnsight import NNsight
+
+    wrapped = NNsight(model.vit)
+    prefix, depth, timm = model.prefix_tokens, model.depth, hasattr(model.vit, "blocks")
+
+    def measure() -> Result:
+        with wrapped.trace(images):
+            sites = [].save()
+            blocks = wrapped.blocks if timm else wrapped.transformer.resblocks
+            for i in range(depth):
+                sites.append(published(blocks[i].input, prefix))
+                sites.append(published(blocks[i].drop_path1.output if timm else blocks[i].ls_1.output, prefix))
+                sites.append(published(blocks[i].norm2.input if timm else blocks[i].ln_2.input, prefix))
+        return stacked(sites, depth)
+
+    return measure
+
+
+def torchlens(model: Backbone, images: Tensor) -> Callable[[], Result]:
+    """torchlens logs every operation; the maps are read from its log."""
+    import torchlens
+
+    norms, added = ("norm1", "norm2"), "drop_path1"
+    path = "blocks"
+    if not hasattr(model.vit, "blocks"):
+        norms, added, path = ("ln_1", "ln_2"), "ls_1", "transformer.resblocks"
+
+    def measure() -> Result:
+        trace, sites = torchlens.trace(model.vit, images), []
+        for i in range(model.depth):
+            inputs = [trace[f"{path}.{i}.{norm}"].input_activations[0] for norm in norms]
+            for x in (inputs[0], trace[f"{path}.{i}.{added}"].out, inputs[1]):
+                sites.append(published(x, model.prefix_tokens))
+        return stacked(sites, model.depth)
+
+    return measure
+
+
+# timing --------------------------------------------------------------------------------------------------------------
+
+
+def seconds(measure: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    measure()
+    whole = time.perf_counter() - start
+    return getattr(measure, "seconds", whole)
+
+
+def interleaved(measures: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    times: dict[str, list[float]] = {name: [] for name in measures}
+    for repeat in range(repeats + 1):
+        order = list(measures) if repeat % 2 else list(measures)[::-1]
+        for name in order:
+            elapsed = seconds(measures[name])
+            if repeat:  # the first round warms up
+                times[name].append(elapsed)
+    return times
+
+
+def table(times: dict[str, list[float]], against: str, batch_size: int) -> None:
+    print(f"\n{'batch ' + str(batch_size):<42}{'median':>10}{'fastest':>10}{'ratio':>8}   ratios' quartiles")
+    for name, values in times.items():
+        ratios = sorted(a / b for a, b in zip(values, times[against], strict=True))
+        low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+        print(f"{name:<42}{statistics.median(values) * 1e3:>8.0f}ms{min(values) * 1e3:>8.0f}ms{middle:>8.3f}   "
+              f"{low:.3f} … {high:.3f}", flush=True)
+
+
+def agree(name: str, theirs: Result, result: Result) -> bool:
+    worst = {key: ((theirs[key] - result[key]).abs() / result[key].abs().clamp_min(1)).max().item() for key in FIGURE_4}
+    wrong = {key: value for key, value in worst.items() if value > TOLERANCE[key]}
+    if wrong:
+        print(f"left out, as it does not give our result: {name} (largest differences {wrong})")
+    return not wrong
+
+
+def precisions(model: Backbone, half: Backbone, batch: Batch) -> None:
+    """How far bf16 autocast is from float32."""
+    full, low = ours(model, batch)(), ours(half, batch)()
+    print(f"\nbf16 autocast against float32, {len(batch.names)} images, largest absolute difference (patches and all tokens)")
+    print(f"{'layer':<8}" + "".join(f"{name + ' ' + feature:>18}" for name in ("entropy", "maximum") for feature in FEATURES))
+    differences = torch.cat([(full[name] - low[name]).abs().amax((0, 3)) for name in ("entropy", "maximum")], 1)
+    for layer, row in enumerate(differences.tolist(), 1):
+        print(f"{layer:<8}" + "".join(f"{value:>18.2e}" for value in row))
+    relative = ((full["maximum"] - low["maximum"]).abs() / full["maximum"].abs()).amax((0, 1, 3))
+    print(f"{'all':<8}" + "".join(f"{value:>18.2e}" for value in differences.amax(0).tolist()))
+    print("maximum, relative: " + ", ".join(f"{f} {v:.1e}" for f, v in zip(FEATURES, relative.tolist(), strict=True)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="dino_vitb16", help="a timm or open_clip model, by short name")
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--image-size", type=int, default=None)
+    parser.add_argument("--only-ours", action="store_true", help="leave out the other tools")
+    parser.add_argument("--no-bf16", action="store_true", help="leave out bf16 autocast")
+    args = parser.parse_args()
+
+    model = clearclip.load(args.model, random=True, device="cpu")
+    half = clearclip.load(args.model, random=True, device="cpu", precision="bf16")
+    side = args.image_size or model.image_size
+    print(f"{args.model}, {model.weights.name.replace('random', 'random weights')}, {side} px, {model.depth * len(FEATURES)} "
+          f"sites, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    others = {"plain hooks, published float64 entropy": plain_hooks}
+    others |= {f"{tool.__name__}, published float64 entropy": tool for tool in (nnsight, torchlens) if find_spec(tool.__name__)}
+
+    with torch.inference_mode():
+        for size in args.batch_sizes:
+            images = torch.randn(size, 3, side, side, generator=torch.Generator().manual_seed(0))
+            batch = Batch([f"{i}.png" for i in range(size)], list(range(size)), images, [])
+            measures: dict[str, Callable[[], object]] = {
+                "plain forward pass": lambda images=images: model(images), "ours (analysis.collect)": ours(model, batch),
+            }
+            if not args.only_ours:
+                result = ours(model, batch)()
+                for name, tool in others.items():
+                    measure = tool(model, images)
+                    if agree(name, measure(), result):
+                        measures[name] = measure
+            table(interleaved(measures, args.repeats), "plain forward pass", size)
+            if not args.no_bf16:
+                measures = {"plain forward pass, bf16 autocast": lambda images=images: half(images),
+                            "ours (analysis.collect), bf16 autocast": ours(half, batch)}
+                table(interleaved(measures, args.repeats), "plain forward pass, bf16 autocast", size)
+                precisions(model, half, batch)
+
+
+if __name__ == "__main__":
+    main()

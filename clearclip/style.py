@@ -1,0 +1,39 @@
+"""One style for every figure, and where a figure may be written."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("agg", force=False)
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from clearclip.errors import UserError
+
+STYLE = Path(__file__).with_name("paper.mplstyle")
+WARNING_COLOR = "#B00020"  # for what must not be overlooked, such as random weights
+SUFFIXES = (".png", ".pdf", ".svg")
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The project's figure style, and nothing of it outside."""
+    with plt.style.context(STYLE):
+        yield
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as .png, .pdf or .svg by its suffix; raises `UserError` for another one."""
+    check_suffix(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with style():
+        figure.savefig(path)
+    plt.close(figure)
+
+
+def check_suffix(path: Path) -> None:
+    """Refuse a figure's file name before hours of work end in a file that cannot be written."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise UserError(f"{path}: a figure is written as {', '.join(SUFFIXES)}, by the suffix of its name.")
