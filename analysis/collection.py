@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 import xarray as xr
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -18,13 +19,14 @@ from analysis import images as image_source
 from analysis import store
 from analysis.images import Picture
 from analysis.probe import Probe
-from analysis.statistics import FIGURE_4, STATISTICS, Statistic
+from analysis.statistics import FIGURE_4, STATISTICS, Statistic, token_norms
 from clearclip.blocks import FEATURES
 from clearclip.errors import UserError, closest
 from clearclip.pictures import BadImage
 from clearclip.vit import Backbone
 
 TOKEN_CHOICES = ("patches", "all")
+FINITE = "finite"  # beside the statistics: whether a map is finite, checked at every site
 SAVE_EVERY = 20.0  # seconds between two writes of an unfinished run
 AHEAD = 2  # batches that are decoded while the model runs
 WORKERS = 4  # decoding threads; Pillow decodes and resizes without holding Python's lock
@@ -108,7 +110,7 @@ def collect(
                 if pending is not None:
                     bar.update(run.absorb(*pending))
                 pending = batch, measured
-                if unfinished is not None and time.monotonic() - last_saved > SAVE_EVERY:
+                if unfinished is not None and run.batches_done and time.monotonic() - last_saved > SAVE_EVERY:
                     store.write(run.state(), unfinished)
                     last_saved = time.monotonic()
             if pending is not None:
@@ -216,7 +218,11 @@ class _Run:
         self.positions: list[int] = []
         self.skipped: list[str] = []
         self.batches_done = 0
-        self.values: dict[str, list[np.ndarray]] = {name: [] for name, s in statistics.items() if not s.dims}
+        shape = (len(pictures), len(layers), len(features), len(TOKEN_CHOICES))
+        # allocated at once: small arrays that come one by one between large ones would let the heap grow
+        self.values = {
+            name: np.zeros(shape, np.float32) for name, statistic in statistics.items() if not statistic.dims
+        }
         self.sums: dict[str, store.ExactSum] = {}
 
     # inside the forward pass
@@ -226,62 +232,70 @@ class _Run:
         if batch.images is None:
             return None
         images = batch.images.pin_memory() if self.model.device.type == "cuda" else batch.images
-        sites = self.probe.run(images).values()
-        shape = (len(batch.names), len(self.layers), len(self.features))
-        return {
-            name: torch.stack([site[name] for site in sites], 1).unflatten(1, shape[1:]) for name in self.statistics
-        }
-
-    def _reduce(self, x: Tensor) -> dict[str, Tensor]:
-        """One map (B, tokens, channels) → every statistic for every choice of tokens, (B, choices, …)."""
-        starts = [self.model.prefix_tokens, 0]  # patches, all
-        summaries: dict[Any, Tensor] = {}
+        sites = list(self.probe.run(images).values())
+        stacked = {key: torch.stack([site[key] for site in sites], 1) for key in sites[0]}  # (B, maps, …)
         result = {}
         for name, statistic in self.statistics.items():
-            quick = statistic.by_token
-            if quick is not None and quick.summarise not in summaries:
-                summaries[quick.summarise] = quick.summarise(x)
-            per_choice = []
-            for start in starts if starts[0] else [0]:
-                if quick is not None:
-                    value = quick.join(summaries[quick.summarise][:, start:], x.shape[-1])
-                else:
-                    value = statistic.function(x[:, start:])
-                if statistic.dims == ("token",) and start:  # where the prefix tokens stand, patches have nothing to say
-                    value = torch.cat([value.new_full((len(value), start), torch.nan), value], 1)
-                per_choice.append(value)
-            result[name] = torch.stack(per_choice if starts[0] else per_choice * 2, 1)
+            if statistic.shared is None:
+                values = stacked[name]
+            else:
+                values = statistic.shared.finish(stacked[statistic.shared.summarise], self._starts, self.model.width)
+            values = values.unflatten(1, (len(self.layers), len(self.features)))
+            result[name] = values.expand(*values.shape[:3], len(TOKEN_CHOICES), *values.shape[4:])
+        result[FINITE] = stacked[FINITE].unflatten(1, (len(self.layers), len(self.features)))
+        return result
+
+    @property
+    def _starts(self) -> tuple[int, ...]:
+        """Where patches and all tokens start; one number where they are the same."""
+        prefix = self.model.prefix_tokens
+        return (prefix, 0) if prefix else (0,)
+
+    def _reduce(self, x: Tensor) -> dict[Any, Tensor]:
+        """One map (B, tokens, channels) → a summary for each group of statistics, or each statistic (B, choices, …)."""
+        result: dict[Any, Tensor] = {FINITE: token_norms(x).isfinite().all(-1)}
+        for name, statistic in self.statistics.items():
+            if statistic.shared is not None:
+                if statistic.shared.summarise not in result:
+                    result[statistic.shared.summarise] = statistic.shared.summarise(x, self._starts)
+                continue
+            values = [statistic.function(x[:, start:]) for start in self._starts]
+            if statistic.dims == ("token",):  # where the prefix tokens stand, patches have nothing to say
+                values = [
+                    F.pad(value, (start, 0), value=torch.nan) for value, start in zip(values, self._starts, strict=True)
+                ]
+            result[name] = torch.stack(values, 1)
         return result
 
     # between the passes
 
     def absorb(self, batch: Batch, measured: dict[str, Tensor] | None) -> int:
         """Take a measured batch into the result; returns how many pictures it had."""
-        arrays = {} if measured is None else {name: values.float().cpu().numpy() for name, values in measured.items()}
-        for name, array in arrays.items():
-            self._refuse_non_finite(batch, name, array)
-        for name, array in arrays.items():
-            if name in self.values:
-                self.values[name].append(array)
-            else:
-                self.sums.setdefault(name, store.ExactSum.zeros(array.shape[1:])).add(array.astype(np.float64).sum(0))
+        if measured is not None:
+            self._refuse_non_finite(batch, measured.pop(FINITE).cpu().numpy())
+            arrays = {name: values.float().cpu().numpy() for name, values in measured.items()}
+            done = len(self.names)
+            for name, array in arrays.items():
+                if name in self.values:
+                    self.values[name][done : done + len(array)] = array
+                else:
+                    self.sums.setdefault(name, store.ExactSum.zeros(array.shape[1:])).add(
+                        array.astype(np.float64).sum(0)
+                    )
         self.names += batch.names
         self.positions += batch.positions
         self.skipped += batch.bad
         self.batches_done += 1
         return len(batch.names) + len(batch.bad)
 
-    def _refuse_non_finite(self, batch: Batch, name: str, array: np.ndarray) -> None:
-        finite = np.isfinite(array)
-        if self.statistics[name].dims == ("token",):
-            finite[:, :, :, 0, : self.model.prefix_tokens] = True  # no patches there
+    def _refuse_non_finite(self, batch: Batch, finite: np.ndarray) -> None:
         if finite.all():
             return
-        image, layer, feature = np.argwhere(~finite)[0][:3]
+        image, layer, feature = np.argwhere(~finite)[0]
         hint = " In fp16 large residuals overflow: use bf16 or fp32." if self.model.precision == "fp16" else ""
         raise UserError(
-            f"{batch.names[image]}: non-finite values in {self.features[feature]} of layer "
-            f"{self.layers[layer]} of {self.model.name} (seen by {name}).{hint}"
+            f"{batch.names[image]}: non-finite values in {self.features[feature]} of layer {self.layers[layer]} of "
+            f"{self.model.name}.{hint}"
         )
 
     # on disk
@@ -299,8 +313,7 @@ class _Run:
         for name, statistic in self.statistics.items():
             attrs = {"long_name": statistic.long_name, "units": statistic.units}
             if name in self.values:
-                empty = np.zeros((0, len(self.layers), len(self.features), len(TOKEN_CHOICES)), np.float32)
-                variables[name] = (("image", *dims), np.concatenate([empty, *self.values[name]]), attrs)
+                variables[name] = (("image", *dims), self.values[name][: len(self.names)], attrs)
             elif name in self.sums:
                 variables[name + store.SUM] = (("part", *dims, *statistic.dims), self.sums[name].parts, attrs)
         about: dict[str, Any] = {
@@ -321,7 +334,8 @@ class _Run:
         self.batches_done = int(state.attrs["batches_done"])
         self.skipped = json.loads(state.attrs["skipped"])
         self.names, self.positions = state.image.values.tolist(), state.position.values.tolist()
-        self.values = {name: [state[name].values] for name in self.values}
+        for name, values in self.values.items():
+            values[: len(self.names)] = state[name].values
         self.sums = {
             name: store.ExactSum(state[name + store.SUM].values)
             for name, statistic in self.statistics.items()
@@ -347,7 +361,9 @@ def describe_model(
         "rows": rows,
         "columns": columns,
     }
+    sources = {picture.name: picture.source for picture in pictures}
     dataset = dataset.assign_coords({name: ("model", [value]) for name, value in about.items()})
+    dataset = dataset.assign_coords(source=("image", [sources[name] for name in dataset.image.values.tolist()]))
     dataset.layer.attrs = {"long_name": "layer", "units": "1"}
     used = {"images": dataset.sizes["image"], "image_list_sha256": image_source.digest(pictures)}
     dataset.attrs = {**dataset.attrs, **used, **store.provenance()}

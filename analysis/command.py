@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from clearclip.errors import UserError
+from clearclip.names import SHIPPED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,13 +22,15 @@ class Options:
     """Which models, which pictures, and where the results go."""
 
     model: tuple[str, ...] = ()
-    """One or several models, such as dino_vitb16 clip_vitb16, timm:<arch.tag> or open_clip:<arch>/<tag>."""
+    """One or several models, such as dino_vitb16 clip_vitb16, timm:<arch.tag> or open_clip:<arch>/<tag>; by default the two
+    small ones that come with the package, clip_tiny and dino_tiny."""
     checkpoint: tuple[Path, ...] = ()
     """Local weights (safetensors or weights-only .pt) instead of the hub's, one file for each model."""
     random: bool = False
     """Random weights, for a trial without any; every result says so."""
     images: tuple[str, ...] = ()
-    """A folder of pictures (searched recursively) or single files; scikit-image's photographs if not given."""
+    """Folders of pictures (searched recursively), single files, photographs (scikit-image's) or scenes (drawn); by default
+    photographs, and both for the two default models."""
     limit: int | None = None
     """Only the first so many pictures."""
     image_size: int | None = None
@@ -51,32 +54,37 @@ class Options:
     strict: bool = False
     """Stop at the first picture that cannot be read, instead of naming, counting and skipping it."""
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models that were named, or the two that come with the package."""
+        return self.model or SHIPPED
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The pictures that were named, or the default ones."""
+        return self.images or (("photographs",) if self.model else ("photographs", "scenes"))
+
 
 def models(chosen: Options) -> "list[Callable[[], Backbone]]":
     """One loader for each model that was named, checked as far as possible before the first one is loaded."""
-    from clearclip.backbones import ALIASES, load, resolve
+    from clearclip.backbones import load, resolve
 
-    if not chosen.model:
-        raise UserError(
-            f"name a model with --model. Known: {', '.join(ALIASES)}; or timm:<arch.tag>, open_clip:<arch>/<tag>."
-        )
-    if chosen.checkpoint and len(chosen.checkpoint) != len(chosen.model):
-        raise UserError(
-            f"{len(chosen.checkpoint)} checkpoints for {len(chosen.model)} models: name one for each, in order."
-        )
-    if len(set(chosen.model)) != len(chosen.model):
+    names = chosen.models
+    if chosen.checkpoint and len(chosen.checkpoint) != len(names):
+        raise UserError(f"{len(chosen.checkpoint)} checkpoints for {len(names)} models: name one for each, in order.")
+    if len(set(names)) != len(names):
         raise UserError("a model is named twice.")
-    for name in chosen.model:
+    for name in names:
         resolve(name)
     for file in chosen.checkpoint:
         if not file.is_file():
             raise UserError(f"{file}: no such checkpoint file.")
-    files: Sequence[Path | None] = chosen.checkpoint or [None] * len(chosen.model)
+    files: Sequence[Path | None] = chosen.checkpoint or [None] * len(names)
 
     def loader(name: str, file: Path | None) -> "Callable[[], Backbone]":
         return lambda: load(name, file, chosen.random, chosen.device, chosen.precision)
 
-    return [loader(name, file) for name, file in zip(chosen.model, files, strict=True)]
+    return [loader(name, file) for name, file in zip(names, files, strict=True)]
 
 
 def paths(chosen: Options, command: str) -> tuple[Path, Path]:
@@ -118,9 +126,9 @@ def collect_all(chosen: Options, statistics: Any, output: Path) -> "xr.Dataset":
     from analysis.collection import collect
     from analysis.images import pictures
 
-    source = pictures(chosen.images, chosen.limit)
+    source = pictures(chosen.sources, chosen.limit)
     results, kept = [], []
-    for name, load in zip(chosen.model, models(chosen), strict=True):
+    for name, load in zip(chosen.models, models(chosen), strict=True):
         unfinished = output.with_name(f".{output.stem}.{name.replace('/', '_').replace(':', '_')}.unfinished.nc")
         results.append(
             collect(
@@ -151,7 +159,7 @@ def load_one_by_one(
 
     if chosen.data is not None:
         return store.read(chosen.data)
-    source = readable(pictures(chosen.images, chosen.limit), chosen.strict)
+    source = readable(pictures(chosen.sources, chosen.limit), chosen.strict)
     dataset = store.merge_models([measure(load(), source) for load in models(chosen)])
     store.write(dataset, output)
     return dataset
@@ -163,9 +171,6 @@ def print_table(dataset: "xr.Dataset", variable: str, tokens: str) -> None:
     table = values.stack(column=("model", "feature")).to_pandas()
     about = f"{dataset[variable].attrs['long_name']} [{dataset[variable].attrs['units']}]"
     print(f"{about}, {tokens} tokens, mean over {dataset.attrs['images']} images")
-    for model, random in zip(dataset.model.values, dataset.random_weights.values, strict=True):
-        if random:
-            print(f"{model}: RANDOM WEIGHTS, numbers say nothing about a trained model")
     print(table.to_string(float_format=lambda value: f"{value:.4g}", na_rep=""))
 
 
@@ -199,6 +204,9 @@ def announce(
 
     from clearclip import style
 
+    for model, random in zip(dataset.model.values, dataset.random_weights.values, strict=True):
+        if random:
+            print(f"{model}: RANDOM WEIGHTS, numbers say nothing about a trained model")
     skipped = json.loads(dataset.attrs.get("skipped", "[]"))
     if skipped:
         print(f"skipped {len(skipped)} pictures that could not be read")

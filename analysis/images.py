@@ -1,16 +1,21 @@
-"""Where pictures come from: a folder, single files, or the photographs that come with scikit-image."""
+"""Where pictures come from: folders, single files, the photographs that come with scikit-image, or drawn scenes."""
 
 import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from clearclip.errors import UserError
 from clearclip.pictures import BadImage, find_images, read_image
+
+if TYPE_CHECKING:
+    from clearclip.datasets.scenes import Scenes
 
 PHOTOGRAPHS = (
     "astronaut.png",
@@ -28,37 +33,61 @@ PHOTOGRAPHS = (
 )
 
 
+SCENES, SCENE_SIZE = 48, 128  # how many are drawn, and how large
+
+
 @dataclass(frozen=True)
 class Picture:
-    """One picture that has not been read yet: its name in results, how to read it, and how many bytes it has."""
+    """One picture that has not been read yet: its name in results, how to read it, how many bytes it has, whence it is."""
 
     name: str
     read: Callable[[], Image.Image]
     size: int
+    source: str
 
 
 def pictures(
     source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None, limit: int | None = None
 ) -> list[Picture]:
-    """The pictures of a folder (recursive), of several files or folders, or scikit-image's photographs (None).
+    """The pictures of one or several sources: "photographs" (scikit-image's, the default), "scenes" (drawn), folders, files.
 
-    Names are relative to the folder given; a file given twice counts once. `limit` keeps the first ones.
+    Folders are searched recursively; names are relative to the folder, if it is the only one; a file given twice counts
+    once. `limit` keeps the first ones of each source.
 
     Raises `UserError` if there is no such file or folder, or no picture in it, or for a limit below 1.
 
     >>> len(pictures()), pictures(limit=1)[0].name
     (12, 'astronaut.png')
+    >>> [picture.name for picture in pictures(["photographs", "scenes"], limit=1)]
+    ['astronaut.png', 'scene 0']
     """
     if limit is not None and limit < 1:
         raise UserError(f"limit {limit}: at least one picture is needed.")
-    if source is None or (not isinstance(source, (str, os.PathLike)) and not source):
-        root = Path(str(files("skimage.data")))
-        found = {name: root / name for name in PHOTOGRAPHS}
-    else:
-        roots = [Path(source)] if isinstance(source, (str, os.PathLike)) else [Path(root) for root in source]
-        every = {_same(path): (path, root) for root in reversed(roots) for path in reversed(find_images(root))}
-        found = {_name(path, root, len(roots)): path for path, root in reversed(every.values())}
-    return [Picture(name, _reader(path), _size(path)) for name, path in list(found.items())[:limit]]
+    given = [source] if isinstance(source, (str, os.PathLike)) else list(source or ["photographs"])
+    roots = [Path(one) for one in given if one not in NAMED]
+    every = {_same(path): (path, root) for root in reversed(roots) for path in reversed(find_images(root)[:limit])}
+    found = {_name(path, root, len(roots)): (path, root) for path, root in reversed(every.values())}
+    named = [picture for one in given if one in NAMED for picture in NAMED[str(one)]()[:limit]]
+    return named + [Picture(name, _reader(path), _size(path), str(root)) for name, (path, root) in found.items()]
+
+
+def _photographs() -> list[Picture]:
+    root = Path(str(files("skimage.data")))
+    return [Picture(name, _reader(root / name), _size(root / name), "photographs") for name in PHOTOGRAPHS]
+
+
+def _scenes() -> list[Picture]:
+    from clearclip.datasets.scenes import Scenes
+
+    scenes = Scenes("test", SCENES, SCENE_SIZE)
+    return [Picture(f"scene {i}", partial(_scene, scenes, i), 0, "scenes") for i in range(SCENES)]
+
+
+def _scene(scenes: "Scenes", index: int) -> Image.Image:
+    return scenes[index].image
+
+
+NAMED: dict[str, Callable[[], list[Picture]]] = {"photographs": _photographs, "scenes": _scenes}
 
 
 def readable(chosen: Sequence[Picture], strict: bool = False) -> list[Picture]:

@@ -1,6 +1,7 @@
 """What the figures share: one style, one colour a feature, lines over layers, and a line that says what is shown."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -19,7 +20,6 @@ FEATURE_STYLE: dict[str, dict[str, Any]] = {
     "X_sum": {"color": "#009E73", "marker": "^", "linestyle": (0, (4, 1.5))},
 }
 FEATURE_LABEL = {"X_res": r"$X_\mathrm{res}$", "X_attn": r"$X_\mathrm{attn}$", "X_sum": r"$X_\mathrm{sum}$"}
-COLUMNS = 4  # panels in a row at most
 
 
 def panels(
@@ -40,8 +40,12 @@ def caption(figure: Figure, dataset: xr.Dataset, tokens: str | None, more: str =
     """One small line below the figure: how many images, which tokens, at which size."""
     sizes = sorted({int(size) for size in np.atleast_1d(dataset.image_size)})
     parts = [f"mean over {dataset.attrs['images']} images at {', '.join(map(str, sizes))} px"]
+    small = [model for model in dataset.model.values if "shipped" in str(dataset.weights.sel(model=model).values)]
     parts += [{"patches": "patch tokens", "all": "all tokens (CLS and registers included)"}[tokens]] if tokens else []
-    figure.supxlabel(" · ".join([*parts, more] if more else parts), fontsize=6.5, color="#555555")
+    line = " · ".join([*parts, more] if more else parts)
+    if small:
+        line += f"\n{' and '.join(small)}: small models trained on drawn scenes, shipped with the toolkit"
+    figure.supxlabel(line, fontsize=6.5, color="#555555")
 
 
 def legend(figure: Figure, axes: Axes) -> None:
@@ -75,23 +79,29 @@ def draw_layers(axes: Axes, values: xr.DataArray) -> None:
 
 
 def layers_figure(
-    dataset: xr.Dataset, variable: str, tokens: str, scale: str = "linear", limits: tuple[float, float] | None = None
+    dataset: xr.Dataset,
+    variable: str,
+    tokens: str,
+    scale: str = "linear",
+    limits: tuple[float, float] | None = None,
 ) -> Figure:
-    """Fig. 4a and b: one panel a model, one line a feature, the statistic against the layer."""
-    models = dataset.model.values.tolist()
-    rows = -(-len(models) // COLUMNS)
+    """Fig. 4a and b: a column a model, a row a source of pictures, a line a feature, the statistic against the layer."""
+    models, sources = dataset.model.values.tolist(), list(dict.fromkeys(dataset.source.values.tolist()))
     with style():
-        figure, axes = panels(min(len(models), COLUMNS), rows=rows, sharey=True)
-        for panel, model in zip(axes.flat, models, strict=False):
-            draw_layers(panel, dataset[variable].sel(model=model, tokens=tokens))
+        figure, axes = panels(len(models), rows=len(sources), sharex="col", sharey=True)
+        for row, source in zip(axes, sources, strict=True):
+            one = dataset[variable].sel(tokens=tokens).isel(image=dataset.source.values == source)
+            for panel, model in zip(row, models, strict=True):
+                draw_layers(panel, one.sel(model=model))
+                panel.set_yscale(scale)
+                panel.set_xlabel("")
+                if limits is not None:
+                    panel.set_ylim(*limits)
+            where = f"{Path(source).name} ({one.sizes['image']})\n" if len(sources) > 1 else ""
+            row[0].set_ylabel(where + axis_label(dataset[variable]))
+        for panel, last, model in zip(axes[0], axes[-1], models, strict=True):
             title(panel, dataset, model)
-            panel.set_yscale(scale)
-            if limits is not None:
-                panel.set_ylim(*limits)
-        for empty in axes.flat[len(models) :]:
-            empty.remove()
-        for row in axes:
-            row[0].set_ylabel(axis_label(dataset[variable]))
+            last.set_xlabel("layer")
         legend(figure, axes.flat[0])
         caption(figure, dataset, tokens, "band: 80 % of the images" if dataset.attrs["images"] > 1 else "")
     return figure

@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar, cast
 
 import torch
+import torch._dynamo
 from torch import Tensor, nn
 
 from clearclip.blocks import FEATURES
@@ -56,11 +57,15 @@ class Probe(Generic[T]):
         self._results: dict[tuple[int, str], T] = {}
         self._owed = True  # whether leaving the probe without results is an error
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
+        # torch.compile shares code between equal blocks; without these guards a block with hooks gets that of one without
+        self._guards = torch._dynamo.config.patch(skip_nnmodule_hook_guards=False)
 
     def __enter__(self) -> "Probe[T]":
         if self._handles:
             raise RuntimeError("this probe is attached already")
+        self._results, self._owed = {}, True
         torch.compiler.reset()  # a graph compiled without hooks would never call them
+        self._guards.__enter__()
         try:
             for layer, feature in self.sites:
                 module, end = self.model.blocks[layer - 1].site(feature)
@@ -122,6 +127,7 @@ class Probe(Generic[T]):
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        self._guards.__exit__(None, None, None)
         torch.compiler.reset()  # and one compiled with them would go on calling
 
     def _silence(self, silent: list[tuple[int, str]]) -> str:

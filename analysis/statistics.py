@@ -1,13 +1,15 @@
 """What is measured: pure functions on feature maps (…, tokens, channels), and the table that names them.
 
 Every function reduces the last two axes, works in float32 (or wider, if the map is), and never gives NaN for finite
-input. Non-finite input gives a non-finite result, which `analysis.collect` turns into an error naming the place.
+input whose squares are finite (entries up to 1e18 in float32). NaN and +∞ give a non-finite result; −∞ counts as what
+it is for a softmax and a maximum, nothing, and gives a non-finite result elsewhere. `analysis.collect` refuses any map
+that is not finite, with image, layer and feature.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import torch
 import torch.nn.functional as F
@@ -34,7 +36,7 @@ def normalized_entropy(x: Tensor) -> Tensor:
     >>> normalized_entropy(torch.zeros(196, 768))
     tensor(1.)
     """
-    return _entropy_of_tokens(token_softmax(x), x.shape[-1])
+    return entropy_of_tokens(token_softmax(x), x.shape[-1])
 
 
 def token_softmax(x: Tensor) -> Tensor:
@@ -55,12 +57,12 @@ def token_softmax(x: Tensor) -> Tensor:
     return torch.stack([highest.squeeze(-1), log_sum, energy], -1)
 
 
-def _entropy_of_tokens(tokens: Tensor, channels: int) -> Tensor:
+def entropy_of_tokens(tokens: Tensor, channels: int) -> Tensor:
     """Join (…, T, 3) of `token_softmax`: H = log Σ − Σ p·x over all entries, both relative to the largest one."""
     highest, log_sum, energy = tokens.unbind(-1)  # each (…, T)
     size = highest.shape[-1] * channels
     if size == 1:
-        return torch.ones_like(highest[..., 0])  # one entry is a constant map
+        return 1 + 0 * energy[..., 0]  # one entry is a constant map
     below = (highest - highest.amax(-1, keepdim=True)).clamp_min_(torch.finfo(highest.dtype).min)  # ≤ 0
     share = (below + log_sum).clamp_min_(torch.finfo(highest.dtype).min)
     total = share.logsumexp(-1)
@@ -78,7 +80,16 @@ def maximum(x: Tensor) -> Tensor:
     >>> maximum(torch.arange(6.).reshape(2, 3))
     tensor(5.)
     """
-    return _wide(x).amax((-2, -1))
+    return token_maxima(x).amax(-1)
+
+
+def token_maxima(x: Tensor) -> Tensor:
+    """The largest entry of every token, (…, tokens, channels) → (…, tokens).
+
+    >>> token_maxima(torch.arange(6.).reshape(2, 3))
+    tensor([2., 5.])
+    """
+    return _wide(x).amax(-1)
 
 
 def frobenius_norm(x: Tensor) -> Tensor:
@@ -105,7 +116,10 @@ def channel_means(x: Tensor, normalize: str = "minmax", sort: bool = True) -> Te
     """
     if normalize not in NORMALIZATIONS:
         raise ValueError(f"normalize={normalize!r}: choose one of {', '.join(NORMALIZATIONS)}")
-    means = _wide(x).mean(-2)
+    return _normalized(_wide(x).mean(-2), normalize, sort)
+
+
+def _normalized(means: Tensor, normalize: str, sort: bool) -> Tensor:
     if normalize == "minmax":
         low, high = means.aminmax(dim=-1, keepdim=True)
         means = (means - low) / (high - low).clamp_min(torch.finfo(means.dtype).tiny)
@@ -138,7 +152,8 @@ def outlier_tokens(x: Tensor, factor: float = OUTLIER_FACTOR) -> Tensor:
 
 
 def _outliers(norms: Tensor, factor: float) -> Tensor:
-    return (norms > factor * norms.median(-1, keepdim=True).values).to(norms.dtype)
+    outliers = (norms > factor * norms.median(-1, keepdim=True).values).to(norms.dtype)
+    return outliers.masked_fill(~norms.isfinite(), torch.nan)
 
 
 def outlier_share(x: Tensor, factor: float = OUTLIER_FACTOR) -> Tensor:
@@ -161,7 +176,7 @@ def norm_ratio(x: Tensor) -> Tensor:
 
 def _ratio(norms: Tensor) -> Tensor:
     highest, median = norms.amax(-1), norms.median(-1).values
-    return torch.where(highest > 0, highest / median.clamp_min(torch.finfo(norms.dtype).tiny), 1.0)
+    return torch.where(highest != 0, highest / median.clamp_min(torch.finfo(norms.dtype).tiny), 1.0)
 
 
 def channel_dominance(x: Tensor, k: int = 5) -> Tensor:
@@ -178,7 +193,7 @@ def channel_dominance(x: Tensor, k: int = 5) -> Tensor:
     k = min(k, mass.shape[-1])
     total = mass.sum(-1)
     share = mass.topk(k, dim=-1).values.sum(-1) / total.clamp_min(torch.finfo(mass.dtype).tiny)
-    return torch.where(total > 0, share, k / mass.shape[-1])
+    return torch.where(total != 0, share, k / mass.shape[-1])
 
 
 def effective_rank(x: Tensor) -> Tensor:
@@ -194,10 +209,12 @@ def effective_rank(x: Tensor) -> Tensor:
     x = _wide(x)
     scale = x.abs().amax((-2, -1), keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
     small = (x / scale).double() if x.device.type != "mps" else x / scale  # mps knows no float64
+    finite = small.isfinite().all(-1).all(-1)
+    small = small.masked_fill(~finite[..., None, None], 0.0)  # LAPACK refuses the whole batch for one NaN
     gram = small @ small.mT if x.shape[-2] <= x.shape[-1] else small.mT @ small
     singular = torch.linalg.eigvalsh(gram).clamp_min(0).sqrt()  # (…, min(T, D))
     p = singular / singular.sum(-1, keepdim=True).clamp_min(torch.finfo(singular.dtype).tiny)
-    return torch.special.entr(p).sum(-1).exp().to(x.dtype)
+    return torch.special.entr(p).sum(-1).exp().to(x.dtype).masked_fill(~finite, torch.nan)
 
 
 def mean_cosine(x: Tensor) -> Tensor:
@@ -214,7 +231,7 @@ def mean_cosine(x: Tensor) -> Tensor:
     x = _wide(x)
     tokens = x.shape[-2]
     if tokens == 1:
-        return torch.ones_like(x[..., 0, 0])
+        return 1 + 0 * x.sum((-2, -1))
     x = x / x.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)  # squares neither overflow nor vanish
     unit = F.normalize(x, dim=-1)
     # Σ_{i≠j} u_i·u_j = |Σ u_i|² − Σ |u_i|²: no tokens × tokens matrix
@@ -224,15 +241,43 @@ def mean_cosine(x: Tensor) -> Tensor:
 # the table -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class ByToken:
-    """A faster way to the same value for several choices of tokens: summarise each token once, then join.
+Starts = tuple[int, ...]  # for each choice of tokens, the first token that belongs to it (all after it do)
 
-    `summarise`: (B, all tokens, D) → (B, all tokens, …); `join`: the chosen tokens' part, and D → (B, …).
+
+@dataclass(frozen=True)
+class Shared:
+    """A faster way to the same values for several choices of tokens and several maps.
+
+    `summarise` runs when a map is there, and its result is shared by all statistics that name it: (B, T, D), starts →
+    (B, …), small. `finish` runs once after the pass, on the summaries of all maps: (B, maps, …), starts, D →
+    (B, maps, choices, …).
     """
 
-    summarise: Callable[[Tensor], Tensor]
-    join: Callable[[Tensor, int], Tensor]
+    summarise: Callable[[Tensor, Starts], Tensor]
+    finish: Callable[[Tensor, Starts, int], Tensor]
+
+
+def _per_token(summarise: Callable[[Tensor], Tensor], join: Callable[[Tensor, int], Tensor], dim: int = -1) -> Shared:
+    """Summarise every token once, then join those of each choice; `dim` is where the summary has its tokens."""
+
+    def finish(summary: Tensor, starts: Starts, channels: int) -> Tensor:
+        tokens = summary.shape[dim]
+        return torch.stack([join(summary.narrow(dim, start, tokens - start), channels) for start in starts], 2)
+
+    return Shared(_without_starts(summarise), finish)
+
+
+@cache  # one object a function, so that statistics which share a summary are seen to
+def _without_starts(summarise: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Starts], Tensor]:
+    return lambda x, starts: summarise(x)
+
+
+def _means_of_choices(x: Tensor, starts: Starts) -> Tensor:
+    """Mean over the tokens of each choice, (B, T, D) → (B, choices, D), in one pass over the map."""
+    x = _wide(x)
+    tokens = torch.arange(x.shape[1], device=x.device)
+    weights = torch.stack([(tokens >= start) / (x.shape[1] - start) for start in starts])  # (choices, T)
+    return weights.to(x.dtype) @ x
 
 
 @dataclass(frozen=True)
@@ -251,7 +296,7 @@ class Statistic:
     long_name: str
     units: str
     dims: tuple[str, ...] = ()
-    by_token: ByToken | None = None
+    shared: Shared | None = None
 
 
 _ABOUT_CHANNELS = {
@@ -272,36 +317,47 @@ def channel_statistics(normalize: str = "minmax") -> dict[str, Statistic]:
     about, units = _ABOUT_CHANNELS[normalize]
     return {
         "channel_mean_sorted": Statistic(
-            partial(channel_means, normalize=normalize), f"{about}, sorted", units, dims=("channel",)
+            partial(channel_means, normalize=normalize),
+            f"{about}, sorted",
+            units,
+            dims=("channel",),
+            shared=Shared(_means_of_choices, lambda means, starts, channels: _normalized(means, normalize, sort=True)),
         ),
         "channel_mean": Statistic(
-            partial(channel_means, normalize="none", sort=False), "channel mean", "model units", dims=("channel",)
+            partial(channel_means, normalize="none", sort=False),
+            "channel mean",
+            "model units",
+            dims=("channel",),
+            shared=Shared(_means_of_choices, lambda means, starts, channels: means),
         ),
     }
 
 
 STATISTICS: dict[str, Statistic] = {
     "entropy": Statistic(
-        normalized_entropy, "normalised entropy", "1", by_token=ByToken(token_softmax, _entropy_of_tokens)
+        normalized_entropy, "normalised entropy", "1", shared=_per_token(token_softmax, entropy_of_tokens, dim=-2)
     ),
     "maximum": Statistic(
-        maximum, "largest entry", "model units", by_token=ByToken(lambda x: _wide(x).amax(-1), lambda m, _: m.amax(-1))
+        maximum, "largest entry", "model units", shared=_per_token(token_maxima, lambda tokens, _: tokens.amax(-1))
     ),
     "frobenius_norm": Statistic(
         frobenius_norm,
         "Frobenius norm",
         "model units",
-        by_token=ByToken(token_norms, lambda n, _: torch.linalg.vector_norm(n, dim=-1)),
+        shared=_per_token(token_norms, lambda tokens, _: torch.linalg.vector_norm(tokens, dim=-1)),
     ),
     **channel_statistics(),
     "outlier_share": Statistic(
         outlier_share,
         f"share of tokens with a norm over {OUTLIER_FACTOR:g} times the median",
         "1",
-        by_token=ByToken(token_norms, lambda n, _: _outliers(n, OUTLIER_FACTOR).mean(-1)),
+        shared=_per_token(token_norms, lambda tokens, _: _outliers(tokens, OUTLIER_FACTOR).mean(-1)),
     ),
     "norm_ratio": Statistic(
-        norm_ratio, "largest token norm over the median", "1", by_token=ByToken(token_norms, lambda n, _: _ratio(n))
+        norm_ratio,
+        "largest token norm over the median",
+        "1",
+        shared=_per_token(token_norms, lambda tokens, _: _ratio(tokens)),
     ),
     "channel_dominance": Statistic(channel_dominance, "share of the absolute mass in the 5 strongest channels", "1"),
     "effective_rank": Statistic(effective_rank, "effective rank of the tokens", "1"),

@@ -54,7 +54,7 @@ def stacked(sites: list[Result], depth: int) -> Result:
 
 def ours(model: Backbone, batch: Batch) -> Callable[[], Result]:
     """The very code that `analysis.collect` runs for a batch; attached only while it is timed."""
-    pictures = [Picture(name, lambda: None, 0) for name in batch.names]  # type: ignore[arg-type, return-value]
+    pictures = [Picture(name, lambda: None, 0, "noise") for name in batch.names]  # type: ignore[arg-type, return-value]
     chosen = {name: STATISTICS[name] for name in FIGURE_4}
     run = _Run(model, pictures, chosen, model.layers(), FEATURES, batch.images.shape[-1], len(pictures), (0, 1))
 

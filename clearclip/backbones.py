@@ -15,38 +15,9 @@ from torch import nn
 
 from clearclip.errors import UserError, closest
 from clearclip.hub import offline_if_unreachable, quiet
+from clearclip.names import ALIASES, SHIPPED
 from clearclip.vit import Backbone, BlipBackbone, OpenClipBackbone, OpenClipTimmBackbone, TimmBackbone, Weights
 
-ALIASES: dict[str, str] = {
-    **{
-        f"dino_vit{s}{p}": f"timm:vit_{name}_patch{p}_224.dino"
-        for s, name in [("s", "small"), ("b", "base")]
-        for p in (16, 8)
-    },
-    **{
-        f"dinov2_vit{s}14{reg}": f"timm:vit_{name}_patch14{'_reg4' if reg else ''}_dinov2.lvd142m"
-        for s, name in [("s", "small"), ("b", "base"), ("l", "large"), ("g", "giant")]
-        for reg in ("", "_reg")
-    },
-    **{
-        f"dinov3_vit{s}16": f"timm:vit_{name}_patch16_dinov3.lvd1689m"
-        for s, name in [("s", "small"), ("b", "base"), ("l", "large")]
-    },
-    "mae_vitb16": "timm:vit_base_patch16_224.mae",
-    "clip_vitb32": "open_clip:ViT-B-32-quickgelu/openai",
-    "clip_vitb16": "open_clip:ViT-B-16-quickgelu/openai",
-    "clip_vitl14": "open_clip:ViT-L-14-quickgelu/openai",
-    "clip_vitl14_336": "open_clip:ViT-L-14-336-quickgelu/openai",
-    "openclip_vitb16": "open_clip:ViT-B-16/laion2b_s34b_b88k",
-    "openclip_vitl14": "open_clip:ViT-L-14/laion2b_s32b_b82k",
-    "openclip_vith14": "open_clip:ViT-H-14/laion2b_s32b_b79k",
-    "metaclip_vitb16": "open_clip:ViT-B-16-quickgelu/metaclip_fullcc",
-    "metaclip_vitl14": "open_clip:ViT-L-14-quickgelu/metaclip_fullcc",
-    "siglip2_vitb16": "open_clip:ViT-B-16-SigLIP2/webli",
-    "eva02_clip_vitb16": "open_clip:EVA02-B-16/merged2b_s8b_b131k",
-    "blip_vitb16": "transformers:Salesforce/blip-itm-base-coco",
-    "blip_vitl16": "transformers:Salesforce/blip-itm-large-coco",
-}
 BLIP_SHAPES = {
     "Salesforce/blip-itm-base-coco": {},
     "Salesforce/blip-itm-large-coco": {
@@ -56,10 +27,10 @@ BLIP_SHAPES = {
         "num_attention_heads": 16,
     },
 }
-SHIPPED: tuple[str, ...] = ()  # models that come with the package
 WHERE_WEIGHTS_COME_FROM = (
     "Either connect once, so that the library downloads them into its cache (HF_HOME names the cache's folder, "
-    "HF_HUB_OFFLINE=1 uses only it), or name a local file with --checkpoint FILE"
+    "HF_HUB_OFFLINE=1 uses only it), or name a local file with --checkpoint FILE, or use a shipped model "
+    f"({', '.join(SHIPPED)})"
 )
 
 
@@ -108,8 +79,11 @@ def load(
         weights = _load_checkpoint(model, Path(checkpoint), architecture)
     else:
         plan.check()
-        model = _from_hub(plan, name, architecture)
-        weights = Weights(architecture.partition(":")[2], fingerprint(model))
+        model = plan.build(True) if name in SHIPPED else _from_hub(plan, name, architecture)
+        origin = architecture.partition(":")[2]
+        weights = Weights(
+            f"{origin}, shipped, trained on drawn scenes" if name in SHIPPED else origin, fingerprint(model)
+        )
     model = model.eval().requires_grad_(False).to(pick_device(device))
     return plan.view(name, model, weights, plan.preprocessing(model), precision, architecture)
 
@@ -277,7 +251,34 @@ def _transformers(name: str) -> Plan:
     return Plan(build, BlipBackbone, preprocessing)
 
 
-PLANS: dict[str, Callable[[str], Plan]] = {"timm": _timm, "open_clip": _open_clip, "transformers": _transformers}
+def _zoo(name: str) -> Plan:
+    from clearclip import zoo
+
+    if name not in SHIPPED:
+        raise UserError(f"no model {name!r} comes with the package. There are: {', '.join(SHIPPED)}.")
+    if name == "clip_tiny":
+        from open_clip.model import CLIP
+
+        return Plan(
+            lambda trained: zoo.build_clip_tiny() if trained else CLIP(**zoo.CLIP_TINY),
+            OpenClipBackbone,
+            lambda model: dict(zoo.PREPROCESS),
+        )
+    from timm.models import VisionTransformer
+
+    return Plan(
+        lambda trained: zoo.build_dino_tiny() if trained else VisionTransformer(**zoo.DINO_TINY),
+        TimmBackbone,
+        lambda model: zoo.TIMM_PREPROCESS,
+    )
+
+
+PLANS: dict[str, Callable[[str], Plan]] = {
+    "timm": _timm,
+    "open_clip": _open_clip,
+    "transformers": _transformers,
+    "zoo": _zoo,
+}
 
 
 # weights -------------------------------------------------------------------------------------------------------------
@@ -293,10 +294,9 @@ def _from_hub(plan: Plan, name: str, architecture: str) -> nn.Module:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             if online:
                 raise UserError(f"{name}: the weights {architecture} could not be loaded: {reason}") from error
-            shipped = f", or use a shipped model ({', '.join(SHIPPED)})" if SHIPPED else ""
             raise UserError(
                 f"{name}: the weights {architecture} are not in the local cache and the hub cannot be reached "
-                f"({type(error).__name__}). {WHERE_WEIGHTS_COME_FROM}{shipped}."
+                f"({type(error).__name__}). {WHERE_WEIGHTS_COME_FROM}."
             ) from error
 
 

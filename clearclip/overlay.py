@@ -50,10 +50,11 @@ def side_by_side(
     columns = 1 + (truth is not None) + len(recipes)
     ratio = np.mean([one.picture.height / one.picture.width for row in results for one in row.values()])
     width = 1.9 if columns > 2 else 2.6
+    present = sorted({int(label) for row in results for one in row.values() for label in np.unique(one.labels)})
+    legend_columns = min(len(present), LEGEND_COLUMNS, 2 * columns)
+    height = len(results) * width * ratio + 0.65 + 0.19 * -(-len(present) // legend_columns)
     with style():
-        figure, axes = plt.subplots(
-            len(results), columns, squeeze=False, figsize=(columns * width, len(results) * width * ratio + 0.85)
-        )
+        figure, axes = plt.subplots(len(results), columns, squeeze=False, figsize=(columns * width, height))
         for row, (line, by_recipe) in enumerate(zip(axes, results, strict=True)):
             some = next(iter(by_recipe.values()))
             line[0].imshow(some.picture)
@@ -70,9 +71,8 @@ def side_by_side(
             panel.set(xticks=[], yticks=[])
             panel.grid(False)
             panel.spines[:].set_visible(False)
-        present = sorted({int(label) for row in results for one in row.values() for label in np.unique(one.labels)})
         handles = [Patch(color=palette(len(first.classes))[label], label=first.classes[label]) for label in present]
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), LEGEND_COLUMNS, 2 * columns))
+        figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns)
         name = f"{first.model} · RANDOM WEIGHTS, the picture means nothing" if first.random_weights else first.model
         figure.suptitle(name, fontsize=8, color=WARNING_COLOR if first.random_weights else "#555555")
     return figure

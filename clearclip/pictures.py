@@ -36,7 +36,7 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
         with Path(path).open("rb") as file, Image.open(file) as image:
             if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
                 raise ValueError(f"{image.width}×{image.height} are more than {Image.MAX_IMAGE_PIXELS} pixels")
-            picture = _to_rgb(ImageOps.exif_transpose(image))
+            picture = upright_rgb(image)
     except Exception as error:  # Pillow's decoders raise all kinds on broken files, RuntimeError (AVIF) among them
         reason = "no picture that Pillow can read" if isinstance(error, Image.UnidentifiedImageError) else str(error)
         raise BadImage(f"{os.fspath(path)}: {reason or type(error).__name__}") from error
@@ -44,6 +44,11 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
     if max(width, height) > LONGEST_STRIP * min(width, height):
         raise BadImage(f"{os.fspath(path)}: {width}×{height} is a strip thinner than 1:{LONGEST_STRIP}")
     return picture
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """A PIL image of any mode as upright 8-bit RGB, by the rules of `read_image`; ValueError for non-finite pixels."""
+    return _to_rgb(ImageOps.exif_transpose(image))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

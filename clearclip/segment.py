@@ -6,7 +6,7 @@ Several names of one class are written horse|pony. --compare draws recipes side 
 X_res, X_attn and X_sum (paper Figs. 1 and 3).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -17,20 +17,24 @@ from clearclip.cli import options, run
 from clearclip.errors import UserError
 
 if TYPE_CHECKING:
-    from clearclip.segmenter import Segmenter
+    from clearclip.segmenter import Picture, Segmenter
     from clearclip.vit import Backbone
+
+    Classes = str | Sequence[str]
+
+SCENES, SCENE_SIZE = 3, 192
 
 
 @dataclass(frozen=True)
 class SegmentOptions:
     """Which pictures, which classes, which model and recipe, and where the results go."""
 
-    images: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """Photos, or a folder of them (searched recursively)."""
+    images: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Photos, or folders of them (searched recursively); a few drawn scenes if nothing is named."""
     classes: str = ""
     """The classes, with commas between them: "horse, grass, sky"; names of one class are joined with |."""
-    model: str = ""
-    """A CLIP, such as clip_vitb16, or open_clip:<arch>/<tag>."""
+    model: str = "clip_tiny"
+    """A CLIP, such as clip_vitb16, or open_clip:<arch>/<tag>; the default comes with the package and knows drawn scenes."""
     checkpoint: Path | None = None
     """Local weights (safetensors or weights-only .pt) instead of the hub's."""
     random: bool = False
@@ -68,30 +72,60 @@ class SegmentOptions:
 def main() -> None:
     """The command `python -m clearclip.segment`."""
     chosen = options(SegmentOptions, __doc__ or "")
-    if not chosen.images:
-        raise UserError("name a photo or a folder.")
-    if not chosen.model:
-        raise UserError("name a CLIP with --model, such as clip_vitb16.")
-    if chosen.compare and chosen.feature:
-        raise UserError("--compare and --feature exclude each other.")
-    from clearclip.pictures import find_images
     from clearclip.text import class_names
 
-    class_names(chosen.classes)
-    photos = {path: root for root in chosen.images for path in find_images(root)}
-    segmenter = _segmenter(chosen)
+    if chosen.compare and chosen.feature:
+        raise UserError("--compare and --feature exclude each other.")
+    if not chosen.images:
+        pictures, classes = _scenes(chosen.classes)
+    else:
+        pictures, classes = _photos(chosen.images), chosen.classes
+    class_names(classes)
+    segmenter = _segmenter(chosen, classes)
     if segmenter.model.weights.random:
         print(f"{segmenter.model.name}: RANDOM WEIGHTS, the result says nothing about a trained model")
     skipped = 0
-    for path, root in _progress(photos.items(), len(photos)):
-        skipped += not _one(segmenter, path, Path(root), chosen)
+    for name, picture in _progress(pictures.items(), len(pictures)):
+        skipped += not _one(segmenter, picture, name, chosen)
     if skipped:
         print(f"skipped {skipped} pictures that could not be read")
-    if skipped == len(photos):
+    if skipped == len(pictures):
         raise UserError("not one picture could be used.")
 
 
-def _segmenter(chosen: SegmentOptions) -> "Segmenter":
+def _scenes(classes: str) -> "tuple[dict[str, Picture], Classes]":
+    """The first drawn test scenes, what the shipped model knows, and their classes unless others are named."""
+    from clearclip.datasets.scenes import Scenes
+
+    scenes = Scenes("test", SCENES, SCENE_SIZE)
+    return {f"scene_{i}": scenes[i].image for i in range(SCENES)}, classes or scenes.classes
+
+
+def _photos(images: tuple[str, ...]) -> "dict[str, Picture]":
+    """Photos by what their results are called."""
+    from clearclip.pictures import find_images
+
+    photos = {path: root for root in images for path in find_images(root)}
+    return {name: path for path, name in _names(photos).items()}
+
+
+def _names(photos: dict[Path, str]) -> dict[Path, str]:
+    """What each photo's results are called: its path below its folder, with a number where another has that name."""
+    names: dict[Path, str] = {}
+    taken: set[str] = set()
+    for path, root in photos.items():
+        below = path.relative_to(root) if path != Path(root) else Path(path.name)
+        stem = name = below.with_suffix("").as_posix()
+        count = 1
+        while name in taken:
+            count += 1
+            name = f"{stem}_{count}"
+        taken.add(name)
+        names[path] = name
+    return names
+
+
+def _segmenter(chosen: SegmentOptions, classes: "Classes") -> "Segmenter":
     from clearclip.recipes import feature_recipe, recipes
     from clearclip.segmenter import Segmenter
     from clearclip.text import default_cache
@@ -111,7 +145,7 @@ def _segmenter(chosen: SegmentOptions) -> "Segmenter":
     proxy = _load(chosen, chosen.proxy, None) if chosen.proxy else None
     return Segmenter(
         model,
-        chosen.classes,
+        classes,
         which,
         chosen.background,
         threshold,
@@ -129,28 +163,27 @@ def _load(chosen: SegmentOptions, name: str, checkpoint: Path | None) -> "Backbo
     return load(name, checkpoint, chosen.random, chosen.device, chosen.precision)
 
 
-def _one(segmenter: "Segmenter", path: Path, root: Path, chosen: SegmentOptions) -> bool:
-    """Segment one photo and write its results; False if it cannot be read."""
+def _one(segmenter: "Segmenter", picture: "Picture", name: str, chosen: SegmentOptions) -> bool:
+    """Segment one picture and write its results; False if it cannot be read."""
     from clearclip.overlay import side_by_side
     from clearclip.pictures import BadImage
     from clearclip.style import save
 
     try:
-        by_recipe = segmenter.each(path)[0]
+        by_recipe = segmenter.each(picture)[0]
     except BadImage as error:
         if chosen.strict:
             raise UserError(f"{error} (refused because of strict)") from error
         print(f"skipped: {error}")
         return False
-    below = path.relative_to(root) if path != root else Path(path.name)
-    name = below.with_suffix("").as_posix()
+    shown = f"{name}{picture.suffix}" if isinstance(picture, Path) else name
     written = []
     for recipe, result in by_recipe.items():
         several = len(by_recipe) > 1
         written += result.save(chosen.output, f"{name}_{recipe}" if several else name)
         covered = sorted(result.shares.items(), key=lambda item: -item[1])
         shares = ", ".join(f"{cls} {share:.0%}" for cls, share in covered if share >= 0.005)
-        print(f"{below.as_posix()} [{recipe}]: {shares}")
+        print(f"{shown} [{recipe}]: {shares}")
         if segmenter.threshold:
             print(f"  background: {result.threshold}")
     if len(by_recipe) > 1:
@@ -160,10 +193,10 @@ def _one(segmenter: "Segmenter", path: Path, root: Path, chosen: SegmentOptions)
     return True
 
 
-def _progress(items: Iterable[tuple[Path, str]], total: int) -> "Iterable[tuple[Path, str]]":
+def _progress(items: "Iterable[tuple[str, Picture]]", total: int) -> "Iterable[tuple[str, Picture]]":
     from tqdm.auto import tqdm
 
-    return tqdm(items, total=total, unit="photo", disable=total < 2)
+    return tqdm(items, total=total, unit="picture", disable=total < 2)
 
 
 if __name__ == "__main__":

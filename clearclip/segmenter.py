@@ -10,11 +10,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from clearclip.dense import DenseEncoder
 from clearclip.errors import UserError
-from clearclip.pictures import read_image
+from clearclip.pictures import read_image, upright_rgb
 from clearclip.recipes import Recipe
 from clearclip.text import class_names, embed
 from clearclip.vit import Backbone
@@ -67,7 +68,10 @@ class Segmentation:
             image.putpalette((palette(len(self.classes)) * 255).round().astype(np.uint8).tobytes())
         else:
             image = Image.fromarray(self.labels)
-        image.save(paths[0])
+        said = PngInfo()
+        origin = "RANDOM WEIGHTS, the picture means nothing" if self.random_weights else "classes from 0"
+        said.add_itxt("Description", f"{self.model}, {self.recipe}, {origin}: {', '.join(self.classes)}")
+        image.save(paths[0], pnginfo=said)
         facts = {"classes": self.classes, "recipe": self.recipe, "model": self.model, "threshold": self.threshold}
         np.savez_compressed(
             paths[1],
@@ -219,13 +223,16 @@ def as_picture(image: Picture) -> Image.Image:
     if isinstance(image, (str, os.PathLike)):
         return read_image(image)
     if isinstance(image, Image.Image):
-        return image.convert("RGB")
+        try:
+            return upright_rgb(image)
+        except ValueError as error:
+            raise UserError(f"this picture of mode {image.mode} cannot be used: {error}") from error
     pixels = image.detach().cpu().numpy() if isinstance(image, Tensor) else np.asarray(image)
     if isinstance(image, Tensor) and pixels.ndim == 3:
         pixels = pixels.transpose(1, 2, 0)
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[-1] not in (1, 3, 4)) or not pixels.size:
         raise UserError(
-            f"a picture is an array (H, W, 3) or a tensor (3, H, W), not {type(image).__name__} {tuple(image.shape)}."
+            f"a picture is an array (H, W, 3) or a tensor (3, H, W), not {type(image).__name__} {tuple(np.shape(pixels))}."
         )
     if np.issubdtype(pixels.dtype, np.floating):
         if not np.isfinite(pixels).all() or pixels.min() < 0 or pixels.max() > 1:
@@ -233,6 +240,6 @@ def as_picture(image: Picture) -> Image.Image:
         pixels = (pixels * 255).round()
     elif pixels.min() < 0 or pixels.max() > 255:
         raise UserError(f"a picture of whole numbers has values in 0 … 255, not {pixels.min()} … {pixels.max()}.")
-    return Image.fromarray(
-        pixels.astype(np.uint8).squeeze(-1) if pixels.shape[-1:] == (1,) else pixels.astype(np.uint8)
-    ).convert("RGB")
+    return upright_rgb(
+        Image.fromarray(pixels.astype(np.uint8).squeeze(-1) if pixels.shape[-1:] == (1,) else pixels.astype(np.uint8))
+    )

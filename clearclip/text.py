@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +102,7 @@ def embed(
     known = {} if keep is None else {name: _read(keep, model, chosen, name) for name in names}
     missing = [name for name in dict.fromkeys(names) if known.get(name) is None]
     if missing:
-        encode = _encoder(model)
+        encode = _encoder(model, missing)
         for name in missing:
             known[name] = row = _embed_one(encode, [template.replace("{}", name) for template in chosen])
             if keep is not None:
@@ -118,20 +119,34 @@ def _embed_one(encode: Callable[[list[str]], Tensor], prompts: list[str]) -> Ten
     return F.normalize(F.normalize(torch.cat(parts).float(), dim=-1).mean(0), dim=-1).cpu()
 
 
-def _encoder(model: Backbone) -> Callable[[list[str]], Tensor]:
-    """Texts → embeddings (N, E) with the library's own tokenizer and text tower."""
+def _encoder(model: Backbone, names: list[str]) -> Callable[[list[str]], Tensor]:
+    """Texts → embeddings (N, E) with the library's own tokenizer and text tower; `names` are what they will speak of."""
     library, _, rest = model.architecture.partition(":")
     if isinstance(model, BlipBackbone):
         return _blip_encoder(model.model, rest, model.device)
     if not hasattr(model.model, "encode_text"):
         raise UserError(f"{model.name} has no text tower, so it cannot name classes: take a CLIP, such as clip_vitb16.")
     tokenize = _tokenizer(rest.partition("/")[0] if library == "open_clip" else None)
+    _warn_of_untrained_words(model, tokenize, names)
 
     def encode(texts: list[str]) -> Tensor:
         with model.autocast():
             return model.model.encode_text(tokenize(texts, context_length=model.model.context_length).to(model.device))
 
     return encode
+
+
+def _warn_of_untrained_words(model: Backbone, tokenize: Any, names: list[str]) -> None:
+    """Say which class names hold tokens that a text tower was never trained on, as small ones are (their rows are zero)."""
+    table = getattr(model.model, "token_embedding", None)
+    if table is None:
+        return
+    untrained = [name for name in names if (table.weight[tokenize([name])[0].to(model.device)] == 0).all(-1).any()]
+    if untrained:
+        warnings.warn(
+            f"{model.name} was never trained on some words of: {', '.join(untrained)}. Its result for them is arbitrary.",
+            stacklevel=4,
+        )
 
 
 def _tokenizer(arch: str | None) -> Any:

@@ -219,7 +219,7 @@ class TimmBackbone(Backbone):
 
     @property
     def image_size(self) -> int:
-        return self.vit.pretrained_cfg["input_size"][-1]
+        return self.vit.patch_embed.img_size[0]
 
     @property
     def width(self) -> int:

@@ -62,7 +62,6 @@ def test_several_models_own_pictures_and_a_broken_one(photos, tmp_path):
 
 
 MISTAKES = {
-    "no model": ((), "--model"),
     "unknown model": (("--model", "dino_vitb15"), "dino_vitb16"),
     "unknown timm model": (("--model", "timm:vit_bse_patch16_224.dino"), "vit_base_patch16_224"),
     "model twice": (("--model", "dino_vits16", "dino_vits16"), "twice"),

@@ -29,7 +29,8 @@ from analysis.statistics import (
 )
 
 PAPER_SIZE = (785, 768)  # 28 × 28 patches and CLS: n = 602 880
-WITH_BY_TOKEN = [name for name, statistic in STATISTICS.items() if statistic.by_token]
+SHARED = [name for name, statistic in STATISTICS.items() if statistic.shared]
+SEES_NO_MINUS_INFINITY = ("entropy", "maximum")  # exp(−∞) is 0 and −∞ is no maximum
 
 
 def normal(*shape, seed=0, std=1.0):
@@ -346,17 +347,16 @@ def test_statistic_of_a_non_finite_map_is_not_finite(name, value):
     x = photographs(7)
     x[1, 3, 4] = value
     result = STATISTICS[name].function(x).reshape(4, -1)
-    assert not result[1].isfinite().all()
+    assert result[1].isfinite().all() == (value == -math.inf and name in SEES_NO_MINUS_INFINITY)
     assert result[[0, 2, 3]].isfinite().all()
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("name", WITH_BY_TOKEN)
-def test_statistic_by_token_of_a_non_finite_map_is_not_finite(name, value):
-    by_token = STATISTICS[name].by_token
+@pytest.mark.parametrize("name", SEES_NO_MINUS_INFINITY)
+def test_minus_infinity_counts_as_the_lowest_finite_value(name):
     x = photographs(7)
-    x[1, 3, 4] = value
-    assert not by_token.join(by_token.summarise(x)[:, 1:], 24)[1].isfinite().all()
+    low = x.clone()
+    x[1, 3, 4], low[1, 3, 4] = -math.inf, torch.finfo(torch.float32).min
+    assert torch.equal(STATISTICS[name].function(x), STATISTICS[name].function(low))
 
 
 @pytest.mark.parametrize("name", STATISTICS)
@@ -367,27 +367,34 @@ def test_statistic_of_patches_is_not_that_of_all_tokens(name):
     assert patches.shape != everything.shape or not torch.allclose(patches, everything)
 
 
-@settings(max_examples=30)
-@given(name=st.sampled_from(WITH_BY_TOKEN), seed=st.integers(0, 999), prefix=st.integers(0, 9))
-def test_by_token_equals_the_function_for_patches(name, seed, prefix):
-    x, statistic = photographs(seed), STATISTICS[name]
-    summary = statistic.by_token.summarise(x)
-    assert summary.shape[:2] == x.shape[:2]
-    assert torch.equal(statistic.by_token.join(summary[:, prefix:], x.shape[-1]), statistic.function(x[:, prefix:]))
+def shared_values(name, maps, starts):
+    """A shared statistic of several maps (B, T, D), the way a run computes it: (B, maps, choices, …)."""
+    shared = STATISTICS[name].shared
+    summaries = torch.stack([shared.summarise(x, starts) for x in maps], 1)
+    return shared.finish(summaries, starts, maps[0].shape[-1])
 
 
-@settings(max_examples=30)
-@given(name=st.sampled_from(WITH_BY_TOKEN), chosen=st.sets(st.integers(0, 10), min_size=1))
-def test_by_token_equals_the_function_for_any_tokens(name, chosen):
-    x, statistic = photographs(9), STATISTICS[name]
-    joined = statistic.by_token.join(statistic.by_token.summarise(x)[:, sorted(chosen)], x.shape[-1])
-    torch.testing.assert_close(joined, statistic.function(x[:, sorted(chosen)]), rtol=1e-6, atol=1e-7)
+@settings(max_examples=40)
+@given(name=st.sampled_from(SHARED), seed=st.integers(0, 999), prefix=st.integers(1, 9))
+def test_shared_values_equal_the_function_for_every_map_and_choice(name, seed, prefix):
+    maps = [photographs(seed), 3 * photographs(seed + 1)]
+    values = shared_values(name, maps, (prefix, 0))
+    for i, x in enumerate(maps):
+        for choice, start in enumerate((prefix, 0)):
+            expected = STATISTICS[name].function(x[:, start:])
+            torch.testing.assert_close(values[:, i, choice], expected, rtol=1e-5, atol=1e-6)
 
 
 @given(finite_maps())
-def test_by_token_of_entropy_equals_the_function_for_any_finite_map(x):
-    by_token = STATISTICS["entropy"].by_token
-    assert torch.equal(by_token.join(by_token.summarise(x)[..., :1, :], x.shape[-1]), normalized_entropy(x[..., :1, :]))
+def test_shared_entropy_equals_the_function_for_any_finite_map(x):
+    values = shared_values("entropy", [x[None]], (0,))
+    assert torch.equal(values[0, 0, 0], normalized_entropy(x))
+
+
+def test_statistics_of_one_summary_share_it():
+    names = [["frobenius_norm", "outlier_share", "norm_ratio"], ["channel_mean", "channel_mean_sorted"]]
+    for group in names:
+        assert len({STATISTICS[name].shared.summarise for name in group}) == 1
 
 
 def test_the_table_holds_what_the_commands_ask_for():

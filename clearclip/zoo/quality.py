@@ -1,0 +1,128 @@
+"""Measure what the model cards state, on scenes that no training saw: ``python -m clearclip.zoo.quality``."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from open_clip import OPENAI_IMAGENET_TEMPLATES
+from open_clip.model import CLIP
+from timm.models import VisionTransformer
+from torch import Tensor
+
+from clearclip.cli import options, run
+from clearclip.datasets.scene_captions import facts
+from clearclip.datasets.scene_textures import STUFF
+from clearclip.datasets.scene_things import THINGS
+from clearclip.datasets.scenes import Scenes
+from clearclip.zoo import CLIP_TINY, DINO_TINY, WEIGHTS, build_clip_tiny, build_dino_tiny, tokenizer
+from clearclip.zoo.pictures import normalise, stack
+from clearclip.zoo.train_clip import stated
+
+Encoder = Callable[[Tensor], Tensor]
+
+
+@dataclass
+class Config:
+    """Which weights, and on how many pictures."""
+
+    clip: Path = WEIGHTS / "clip_tiny.safetensors"
+    dino: Path = WEIGHTS / "dino_tiny.safetensors"
+    count: int = 1_000  # test pictures of each kind
+    neighbours: int = 20
+    bank: int = 4_000  # training pictures that the neighbours come from
+    seed: int = 0
+
+
+def pictures(scenes: Scenes) -> Tensor:
+    """All pictures of a set, normalised, (N, 3, H, W)."""
+    return normalise(torch.from_numpy(stack([scenes[i] for i in range(len(scenes))])))
+
+
+@torch.inference_mode()
+def features(encode: Encoder, images: Tensor) -> Tensor:
+    """Unit vectors (N, D) of pictures."""
+    return torch.cat([F.normalize(encode(batch), dim=-1) for batch in images.split(250)])
+
+
+@torch.inference_mode()
+def class_embeddings(model: CLIP, names: tuple[str, ...]) -> Tensor:
+    """Each name in the 80 ImageNet templates: embedded, normalised, averaged, normalised again, (C, D)."""
+    tokens = tokenizer()
+    prompts = [tokens([template(name) for template in OPENAI_IMAGENET_TEMPLATES]) for name in names]
+    return F.normalize(torch.stack([model.encode_text(p, normalize=True).mean(0) for p in prompts]), dim=-1)
+
+
+def naming(model: CLIP, images: Tensor, truth: Tensor, names: tuple[str, ...]) -> float:
+    """Share of pictures whose nearest class name is the right one, in percent."""
+    guess = (features(model.encode_image, images) @ class_embeddings(model, names).T).argmax(-1)
+    return 100 * (guess == truth).float().mean().item()
+
+
+def retrieval(model: CLIP, scenes: Scenes, images: Tensor) -> dict[str, float]:
+    """Caption retrieval both ways and its chance level, in percent; any caption that is true of the picture counts."""
+    captions = [scenes.captions(i, 1)[0] for i in range(len(scenes))]
+    said = stated([c.facts for c in captions])
+    truth = stated([facts(scene.nouns, scene.stuff) for scene in map(scenes.scene, range(len(scenes)))])
+    right = said @ truth.T == said.sum(1, keepdim=True)  # (captions, pictures)
+    with torch.inference_mode():
+        text = model.encode_text(tokenizer()([c.text for c in captions]), normalize=True)
+    similarity = text @ features(model.encode_image, images).T
+    result = {"chance": 100 * right.float().mean().item()}
+    for direction, scores, hits in (
+        ("picture → caption", similarity.T, right.T),
+        ("caption → picture", similarity, right),
+    ):
+        for k in (1, 5):
+            best = hits.gather(1, scores.topk(k).indices).any(1)
+            result[f"{direction}, among the best {k}"] = 100 * best.float().mean().item()
+    return result
+
+
+def knn(bank: Tensor, bank_labels: Tensor, queries: Tensor, labels: Tensor, neighbours: int) -> float:
+    """Share of queries that their nearest neighbours, weighted by exp(cosine / 0.07), label rightly, in percent."""
+    similarity, nearest = (queries @ bank.T).topk(neighbours)  # (Q, k)
+    votes = torch.zeros(len(queries), int(bank_labels.max()) + 1)
+    votes.scatter_add_(1, bank_labels[nearest], (similarity / 0.07).exp())
+    return 100 * (votes.argmax(1) == labels).float().mean().item()
+
+
+def contents(scenes: Scenes) -> tuple[Tensor, Tensor]:
+    """The thing and the ground of each single-object scene, as indices (N,)."""
+    composed = [scenes.scene(i) for i in range(len(scenes))]
+    things = torch.tensor([THINGS.index(scene.things[0].name) for scene in composed])
+    return things, torch.tensor([STUFF.index(scene.stuff[0]) for scene in composed])
+
+
+def main(config: Config) -> None:
+    """The command `python -m clearclip.zoo.quality`."""
+    single = Scenes("test", config.count, seed=config.seed, kind="single")
+    scenes = Scenes("test", config.count, seed=config.seed)
+    bank = Scenes("train", config.bank, seed=config.seed, kind="single")
+    images, crowded, known = pictures(single), pictures(scenes), pictures(bank)
+    things, grounds = contents(single)
+    known_things, known_grounds = contents(bank)
+
+    torch.manual_seed(config.seed)
+    pairs: dict[str, CLIP] = {"clip_tiny": build_clip_tiny(config.clip), "random weights": CLIP(**CLIP_TINY).eval()}
+    for label, clip in pairs.items():
+        right = naming(clip, images, things, THINGS)
+        print(f"{label}: names the single thing {right:.1f} %, chance {100 / len(THINGS):.1f} %")
+        for key, value in retrieval(clip, scenes, crowded).items():
+            print(f"{label}: retrieval, {key}: {value:.1f} %")
+
+    trunk = VisionTransformer(**DINO_TINY).eval()
+    encoders: dict[str, Encoder] = {
+        "dino_tiny": build_dino_tiny(config.dino), "clip_tiny": pairs["clip_tiny"].encode_image,
+        "random weights": trunk, "pixels": lambda batch: batch.flatten(1),
+    }  # fmt: skip
+    for label, encode in encoders.items():
+        stored, asked = features(encode, known), features(encode, images)
+        thing = knn(stored, known_things, asked, things, config.neighbours)
+        ground = knn(stored, known_grounds, asked, grounds, config.neighbours)
+        print(f"{label}: {config.neighbours}-NN names the thing {thing:.1f} %, the ground {ground:.1f} %")
+
+
+if __name__ == "__main__":
+    run(lambda: main(options(Config, __doc__ or "")))
