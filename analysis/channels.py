@@ -47,7 +47,11 @@ def figure(dataset: "xr.Dataset", tokens: str = "patches") -> "Figure":
                     rank = np.linspace(0, 100, len(line))
                     panel.plot(rank, line, color=colors(scale(layer)), linewidth=1.1, label=f"layer {layer}")
                 panel.set_xlim(0, 100)
-            row[0].set_ylabel(f"{model}\n{_short(values)}")
+            random = bool(dataset.random_weights.sel(model=model))
+            row[0].set_ylabel(
+                f"{model}{', random weights' if random else ''}\n{_short(values)}",
+                color=plot.WARNING_COLOR if random else "black",
+            )
         for panel, feature in zip(axes[0], features, strict=True):
             panel.set_title(plot.FEATURE_LABEL[feature])
         for panel in axes[-1]:
@@ -55,8 +59,7 @@ def figure(dataset: "xr.Dataset", tokens: str = "patches") -> "Figure":
         bar = shown.colorbar(mpl.cm.ScalarMappable(scale, colors), ax=axes, label="layer", aspect=30, pad=0.02)
         bar.outline.set_visible(False)
         bar.ax.yaxis.set_major_locator(mpl.ticker.MaxNLocator(nbins=6, integer=True))
-        random = [model for model in models if bool(dataset.random_weights.sel(model=model))]
-        plot.caption(shown, dataset, tokens, f"RANDOM WEIGHTS: {', '.join(random)}" if random else "")
+        plot.caption(shown, dataset, tokens)
     return shown
 
 

@@ -19,7 +19,7 @@ from analysis import images as image_source
 from analysis import store
 from analysis.images import Picture
 from analysis.probe import Probe
-from analysis.statistics import FIGURE_4, STATISTICS, Statistic, token_norms
+from analysis.statistics import FIGURE_4, NORMS, STATISTICS, Statistic, token_norms
 from clearclip.blocks import FEATURES
 from clearclip.errors import UserError, closest
 from clearclip.pictures import BadImage
@@ -90,7 +90,7 @@ def collect(
     batches = [numbered[i : i + batch_size] for i in range(0, len(numbered), batch_size)][shard[0] :: shard[1]]
     bar = tqdm(
         total=sum(map(len, batches)),
-        initial=sum(map(len, batches[: run.batches_done])),
+        initial=sum(map(len, batches[: run.done.batches])),
         unit="img",
         desc=model.name,
         disable=not progress,
@@ -99,7 +99,7 @@ def collect(
         run.probe.clear()  # every pass is checked by itself, and a shard may have no picture that can be read
         last_saved, pending = time.monotonic(), None
         try:
-            for batch in _decoded(batches[run.batches_done :], model.transform(image_size)):
+            for batch in _decoded(batches[run.done.batches :], model.transform(image_size)):
                 for message in batch.bad:
                     if strict:
                         raise UserError(f"{message} (refused because of strict)")
@@ -110,13 +110,13 @@ def collect(
                 if pending is not None:
                     bar.update(run.absorb(*pending))
                 pending = batch, measured
-                if unfinished is not None and run.batches_done and time.monotonic() - last_saved > SAVE_EVERY:
+                if unfinished is not None and run.done.batches and time.monotonic() - last_saved > SAVE_EVERY:
                     store.write(run.state(), unfinished)
                     last_saved = time.monotonic()
             if pending is not None:
                 bar.update(run.absorb(*pending))
         except (KeyboardInterrupt, Exception):
-            if unfinished is not None and run.batches_done:
+            if unfinished is not None and run.done.batches:
                 store.write(run.state(), unfinished)
             raise
     state = run.state(complete=True)
@@ -182,6 +182,15 @@ def _decoded(batches: Sequence[Sequence[tuple[int, Picture]]], transform: Any) -
             pool.shutdown(wait=True, cancel_futures=True)
 
 
+class Done(NamedTuple):
+    """What a run has taken in. It is replaced as a whole, so that Ctrl-C finds a batch in it or not, never half of one."""
+
+    batches: int
+    images: int
+    skipped: int
+    sums: dict[str, store.ExactSum]
+
+
 class _Run:
     """One model over one list of pictures: what has been measured so far, and how it is kept."""
 
@@ -217,13 +226,12 @@ class _Run:
         self.names: list[str] = []
         self.positions: list[int] = []
         self.skipped: list[str] = []
-        self.batches_done = 0
+        self.done = Done(0, 0, 0, {})
         shape = (len(pictures), len(layers), len(features), len(TOKEN_CHOICES))
         # allocated at once: small arrays that come one by one between large ones would let the heap grow
         self.values = {
             name: np.zeros(shape, np.float32) for name, statistic in statistics.items() if not statistic.dims
         }
-        self.sums: dict[str, store.ExactSum] = {}
 
     # inside the forward pass
 
@@ -253,7 +261,8 @@ class _Run:
 
     def _reduce(self, x: Tensor) -> dict[Any, Tensor]:
         """One map (B, tokens, channels) → a summary for each group of statistics, or each statistic (B, choices, …)."""
-        result: dict[Any, Tensor] = {FINITE: token_norms(x).isfinite().all(-1)}
+        norms = token_norms(x)
+        result: dict[Any, Tensor] = {FINITE: norms.isfinite().all(-1), NORMS: norms}
         for name, statistic in self.statistics.items():
             if statistic.shared is not None:
                 if statistic.shared.summarise not in result:
@@ -271,21 +280,22 @@ class _Run:
 
     def absorb(self, batch: Batch, measured: dict[str, Tensor] | None) -> int:
         """Take a measured batch into the result; returns how many pictures it had."""
+        done, sums = self.done, {}
         if measured is not None:
             self._refuse_non_finite(batch, measured.pop(FINITE).cpu().numpy())
             arrays = {name: values.float().cpu().numpy() for name, values in measured.items()}
-            done = len(self.names)
             for name, array in arrays.items():
                 if name in self.values:
-                    self.values[name][done : done + len(array)] = array
+                    self.values[name][done.images : done.images + len(array)] = array
                 else:
-                    self.sums.setdefault(name, store.ExactSum.zeros(array.shape[1:])).add(
-                        array.astype(np.float64).sum(0)
-                    )
-        self.names += batch.names
-        self.positions += batch.positions
-        self.skipped += batch.bad
-        self.batches_done += 1
+                    before = done.sums.get(name) or store.ExactSum.zeros(array.shape[1:])
+                    sums[name] = before.plus(array.astype(np.float64).sum(0))
+        self.names[done.images :] = batch.names
+        self.positions[done.images :] = batch.positions
+        self.skipped[done.skipped :] = batch.bad
+        self.done = Done(
+            done.batches + 1, done.images + len(batch.names), done.skipped + len(batch.bad), {**done.sums, **sums}
+        )
         return len(batch.names) + len(batch.bad)
 
     def _refuse_non_finite(self, batch: Batch, finite: np.ndarray) -> None:
@@ -302,24 +312,24 @@ class _Run:
 
     def state(self, complete: bool = False) -> xr.Dataset:
         """All that is needed to continue, or, when complete, to finish."""
-        dims = ("layer", "feature", "tokens")
+        dims, done = ("layer", "feature", "tokens"), self.done
         coords: dict[str, Any] = {
-            "image": ("image", np.array(self.names, dtype=object)),
+            "image": ("image", np.array(self.names[: done.images], dtype=object)),
             "layer": list(self.layers),
             "feature": list(self.features),
             "tokens": list(TOKEN_CHOICES),
         }
-        variables: dict[str, Any] = {"position": ("image", np.array(self.positions, dtype=np.int64))}
+        variables: dict[str, Any] = {"position": ("image", np.array(self.positions[: done.images], dtype=np.int64))}
         for name, statistic in self.statistics.items():
             attrs = {"long_name": statistic.long_name, "units": statistic.units}
             if name in self.values:
-                variables[name] = (("image", *dims), self.values[name][: len(self.names)], attrs)
-            elif name in self.sums:
-                variables[name + store.SUM] = (("part", *dims, *statistic.dims), self.sums[name].parts, attrs)
+                variables[name] = (("image", *dims), self.values[name][: done.images], attrs)
+            elif name in done.sums:
+                variables[name + store.SUM] = (("part", *dims, *statistic.dims), done.sums[name].parts, attrs)
         about: dict[str, Any] = {
             "run": self.key,
-            "batches_done": self.batches_done,
-            "skipped": json.dumps(self.skipped),
+            "batches_done": done.batches,
+            "skipped": json.dumps(self.skipped[: done.skipped]),
             "shard": self.shard[0],
             "shards": self.shard[1],
             "complete": int(complete),
@@ -331,16 +341,16 @@ class _Run:
         state = None if unfinished is None else store.read_unfinished(unfinished, self.key)
         if state is None:
             return
-        self.batches_done = int(state.attrs["batches_done"])
         self.skipped = json.loads(state.attrs["skipped"])
         self.names, self.positions = state.image.values.tolist(), state.position.values.tolist()
         for name, values in self.values.items():
             values[: len(self.names)] = state[name].values
-        self.sums = {
+        sums = {
             name: store.ExactSum(state[name + store.SUM].values)
             for name, statistic in self.statistics.items()
             if statistic.dims and name + store.SUM in state
         }
+        self.done = Done(int(state.attrs["batches_done"]), len(self.names), len(self.skipped), sums)
 
 
 def describe_model(

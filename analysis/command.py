@@ -1,6 +1,6 @@
 """What the commands share: their options, and the way from options to Dataset, table and figure."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,12 +25,12 @@ class Options:
     """One or several models, such as dino_vitb16 clip_vitb16, timm:<arch.tag> or open_clip:<arch>/<tag>; by default the two
     small ones that come with the package, clip_tiny and dino_tiny."""
     checkpoint: tuple[Path, ...] = ()
-    """Local weights (safetensors or weights-only .pt) instead of the hub's, one file for each model."""
+    """Local weights (safetensors or weights-only .pt) instead of the hub's, one file for each model, - for none."""
     random: bool = False
     """Random weights, for a trial without any; every result says so."""
     images: tuple[str, ...] = ()
-    """Folders of pictures (searched recursively), single files, photographs (scikit-image's) or scenes (drawn); by default
-    photographs, and both for the two default models."""
+    """Folders of pictures (searched recursively), single files, a benchmark such as voc21:data/voc, photographs
+    (scikit-image's) or scenes (drawn); by default photographs, and both for the two default models."""
     limit: int | None = None
     """Only the first so many pictures."""
     image_size: int | None = None
@@ -76,10 +76,10 @@ def models(chosen: Options) -> "list[Callable[[], Backbone]]":
         raise UserError("a model is named twice.")
     for name in names:
         resolve(name)
-    for file in chosen.checkpoint:
-        if not file.is_file():
+    files = [None if file == Path("-") else file for file in chosen.checkpoint] or [None] * len(names)
+    for file in files:
+        if file is not None and not file.is_file():
             raise UserError(f"{file}: no such checkpoint file.")
-    files: Sequence[Path | None] = chosen.checkpoint or [None] * len(names)
 
     def loader(name: str, file: Path | None) -> "Callable[[], Backbone]":
         return lambda: load(name, file, chosen.random, chosen.device, chosen.precision)
@@ -166,27 +166,35 @@ def load_one_by_one(
 
 
 def print_table(dataset: "xr.Dataset", variable: str, tokens: str) -> None:
-    """Layers × features, a block of columns for each model, means over the images."""
-    values = dataset[variable].sel(tokens=tokens).mean("image").transpose("layer", "model", "feature")
-    table = values.stack(column=("model", "feature")).to_pandas()
+    """Layers × features, columns for each model, a table for each source of pictures, means over its images."""
     about = f"{dataset[variable].attrs['long_name']} [{dataset[variable].attrs['units']}]"
-    print(f"{about}, {tokens} tokens, mean over {dataset.attrs['images']} images")
-    print(table.to_string(float_format=lambda value: f"{value:.4g}", na_rep=""))
+    for source, values in dataset[variable].sel(tokens=tokens).groupby("source"):
+        means = values.mean("image").transpose("layer", "model", "feature")
+        print(f"{about}, {tokens} tokens, mean over {values.sizes['image']} images of {source}")
+        table = means.stack(column=("model", "feature")).to_pandas()
+        print(table.to_string(float_format=lambda value: f"{value:.4g}", na_rep=""))
 
 
 def tidy(dataset: "xr.Dataset") -> "pd.DataFrame":
-    """One row for each model, layer, feature, tokens and statistic, with mean and standard deviation over the images."""
+    """One row a source, model, layer, feature, tokens and statistic: mean and standard deviation over the images."""
     import pandas as pd
 
     frames = []
     for name, variable in dataset.data_vars.items():
         if "image" in variable.dims:
-            frame = _rows(variable.mean("image"), "mean")
-            frame["std"] = _rows(variable.std("image"), "std")["std"]
-            frame.insert(4, "statistic", str(name))
-            frame["images"] = dataset.attrs["images"]
-            frames.append(frame)
+            for source, values in variable.groupby("source"):
+                frame = _rows(values.mean("image"), "mean")
+                frame["std"] = _rows(values.std("image"), "std")["std"]
+                frame.insert(0, "source", source)
+                frame.insert(5, "statistic", str(name))
+                frame["images"] = values.sizes["image"]
+                frames.append(frame)
     rows = pd.concat(frames, ignore_index=True).dropna(subset="mean")
+    return with_origin(rows, dataset)
+
+
+def with_origin(rows: "pd.DataFrame", dataset: "xr.Dataset") -> "pd.DataFrame":
+    """The rows with a column that says whether their model has random weights."""
     random = dict(zip(dataset.model.values.tolist(), dataset.random_weights.values.tolist(), strict=True))
     return rows.assign(random_weights=rows["model"].map(random))
 

@@ -9,7 +9,7 @@ it is two pictures and the last layer.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from analysis.command import Options, announce, load_one_by_one, paths
+from analysis.command import Options, announce, load_one_by_one, paths, with_origin
 from clearclip.cli import options, run
 from clearclip.errors import UserError
 
@@ -52,11 +52,13 @@ def feature_maps(
 
     wanted = layers or (model.depth,)
     transform = model.transform(image_size)
-    images = torch.stack([transform(picture.read()) for picture in pictures])
     probe: Probe[torch.Tensor] = Probe(model, wanted, keep=True)
+    maps = []
     with torch.inference_mode(), probe:
-        maps = torch.stack([x.float().cpu() for x in probe.run(images).values()], 1)  # (image, layer · feature, T, D)
-    values = maps.unflatten(1, (len(wanted), len(FEATURES))).numpy()[None]
+        for picture in pictures:
+            sites = probe.run(transform(picture.read())[None]).values()
+            maps.append(torch.cat([x.float().cpu() for x in sites]))  # (layer · feature, T, D)
+    values = torch.stack(maps).unflatten(1, (len(wanted), len(FEATURES))).numpy()[None]
     dataset = xr.Dataset(
         {
             "feature_map": (
@@ -88,7 +90,8 @@ def peaks(values: "xr.DataArray", count: int = PEAKS) -> "pd.DataFrame":
     rows = []
     stacked = values.stack(site=("model", "image", "layer", "feature")).transpose("site", "token", "channel")
     for site, one in zip(stacked.site.values, stacked.values, strict=True):
-        one = one[np.isfinite(one).all(1)]
+        one = one[:, np.isfinite(one).any(0)]  # beside a wider model the missing channels are NaN …
+        one = one[np.isfinite(one).all(1)]  # … and beside one with more tokens the missing tokens
         if not one.size:
             continue
         size = np.abs(one)
@@ -126,7 +129,7 @@ def figure(dataset: "xr.Dataset", tokens: str = "patches") -> "Figure":
             for panel, feature in zip(line, features, strict=True):
                 one = dataset.feature_map.sel(model=model, image=image, layer=layer, feature=feature)
                 one = one.dropna("channel", how="all").dropna("token", how="all").isel(token=slice(first, None))
-                _surface(panel, one.values, plot.FEATURE_STYLE[feature]["color"])
+                _surface(panel, one.values, plot.FEATURE_STYLE[feature]["color"], first)
                 panel.set_title(f"{plot.FEATURE_LABEL[feature]}, layer {layer}", y=0.94)
             random = " (random weights)" if bool(dataset.random_weights.sel(model=model)) else ""
             line[0].text2D(
@@ -142,22 +145,22 @@ def figure(dataset: "xr.Dataset", tokens: str = "patches") -> "Figure":
             )
         kind = {"patches": "patch tokens", "all": "all tokens"}[tokens]
         shown.supxlabel(
-            f"{kind} · marked: the {PEAKS} channels with the largest absolute entry · "
-            f"a drawn cell shows its most extreme value",
+            f"{kind}, counted from 0 with CLS and registers · values in model units, a drawn cell shows its most extreme one · "
+            f"marked: the {PEAKS} channels with the largest absolute entry",
             fontsize=6.5,
             color="#555555",
         )
     return shown
 
 
-def _surface(axes: "Axes3D", values: "np.ndarray", color: str) -> None:
-    """One token × channel surface; large maps are pooled to cells by their most extreme value."""
+def _surface(axes: "Axes3D", values: "np.ndarray", color: str, first: int = 0) -> None:
+    """One token × channel surface, its tokens counted from `first`; large maps are pooled to their most extreme values."""
     import numpy as np
     from matplotlib.patheffects import withStroke
 
     tokens, channels = values.shape
     at_token, at_channel, cells = pooled(values)
-    x, y = np.meshgrid(at_channel, at_token)
+    x, y = np.meshgrid(at_channel, at_token + first)
     axes.plot_surface(
         x, y, cells, cmap=_tint(color), rcount=CELLS, ccount=CELLS, linewidth=0, antialiased=False, rasterized=True
     )
@@ -169,7 +172,7 @@ def _surface(axes: "Axes3D", values: "np.ndarray", color: str) -> None:
         up = value > 0
         axes.plot(
             [channel],
-            [token],
+            [first + token],
             [value + (step if up else -step) / 2],
             "v" if up else "^",
             color="#CC0000",
@@ -179,7 +182,7 @@ def _surface(axes: "Axes3D", values: "np.ndarray", color: str) -> None:
         )
         axes.text(
             channel,
-            token,
+            first + token,
             value + (step if up else -step),
             str(channel),
             color="#CC0000",
@@ -190,7 +193,7 @@ def _surface(axes: "Axes3D", values: "np.ndarray", color: str) -> None:
             zorder=11,
             path_effects=[withStroke(linewidth=1.8, foreground="white")],
         )
-    axes.set(xlabel="channel", ylabel="token", xlim=(0, channels), ylim=(0, tokens))
+    axes.set(xlabel="channel", ylabel="token", xlim=(0, channels), ylim=(first, first + tokens))
     axes.set_box_aspect((1.3, 1, 0.8), zoom=1.02)
     axes.view_init(elev=24, azim=-60)
     for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
@@ -229,12 +232,16 @@ def main() -> None:
     dataset = load_one_by_one(
         chosen, output, lambda model, source: feature_maps(model, source, chosen.layers or None, chosen.image_size)
     )
+    if "feature_map" not in dataset:
+        raise UserError(f"{chosen.data} has no feature maps: write it with python -m analysis.featuremaps.")
     rows = peaks(dataset.feature_map)
     print(f"channels with the largest absolute entry [model units], {len(dataset.image)} images, all tokens")
     print(
         rows[rows["rank"] == 1].drop(columns="rank").to_string(index=False, float_format=lambda value: f"{value:.4g}")
     )
-    announce(dataset, rows, figure(dataset, chosen.tokens), output, drawing, new=chosen.data is None)
+    announce(
+        dataset, with_origin(rows, dataset), figure(dataset, chosen.tokens), output, drawing, new=chosen.data is None
+    )
 
 
 if __name__ == "__main__":

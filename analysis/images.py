@@ -5,12 +5,13 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.resources import files
+from importlib.resources import files as resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from clearclip.datasets import BENCHMARKS
 from clearclip.errors import UserError
 from clearclip.pictures import BadImage, find_images, read_image
 
@@ -51,10 +52,11 @@ def pictures(
 ) -> list[Picture]:
     """The pictures of one or several sources: "photographs" (scikit-image's, the default), "scenes" (drawn), folders, files.
 
-    Folders are searched recursively; names are relative to the folder, if it is the only one; a file given twice counts
-    once. `limit` keeps the first ones of each source.
+    A benchmark is written with its folder, "voc21:data/voc". Folders are searched recursively; names are relative to the
+    folder, if it is the only one; a file given twice counts once. `limit` keeps the first ones of each source; single
+    files are one source together.
 
-    Raises `UserError` if there is no such file or folder, or no picture in it, or for a limit below 1.
+    Raises `UserError` for an empty list, if there is no such file or folder, or no picture in it, or for a limit below 1.
 
     >>> len(pictures()), pictures(limit=1)[0].name
     (12, 'astronaut.png')
@@ -63,16 +65,35 @@ def pictures(
     """
     if limit is not None and limit < 1:
         raise UserError(f"limit {limit}: at least one picture is needed.")
-    given = [source] if isinstance(source, (str, os.PathLike)) else list(source or ["photographs"])
-    roots = [Path(one) for one in given if one not in NAMED]
+    sources = ["photographs"] if source is None else source
+    given = [sources] if isinstance(sources, (str, os.PathLike)) else list(dict.fromkeys(sources))
+    if not given:
+        raise UserError("an empty list of pictures.")
+    listed = {one: pictures for one in given if (pictures := _listed(str(one))) is not None}
+    roots = [Path(one) for one in given if one not in listed]
+    several = len(roots) > 1
+    files = dict.fromkeys(root for root in roots if not root.is_dir())  # single files are one source together
+    kept = set(list(files)[:limit])
+    roots = [root for root in roots if root not in files or root in kept]
     every = {_same(path): (path, root) for root in reversed(roots) for path in reversed(find_images(root)[:limit])}
-    found = {_name(path, root, len(roots)): (path, root) for path, root in reversed(every.values())}
-    named = [picture for one in given if one in NAMED for picture in NAMED[str(one)]()[:limit]]
+    found = {_name(path, root, several): (path, root) for path, root in reversed(every.values())}
+    named = [picture for pictures in listed.values() for picture in pictures[:limit]]
     return named + [Picture(name, _reader(path), _size(path), str(root)) for name, (path, root) in found.items()]
 
 
+def _listed(source: str) -> list[Picture] | None:
+    """The pictures of a named source or a benchmark, None for a file or folder."""
+    if source in NAMED:
+        return NAMED[source]()
+    name, colon, root = source.partition(":")
+    if not colon or name not in BENCHMARKS:
+        return None
+    dataset = BENCHMARKS[name](root)
+    return [Picture(pair.name, _reader(pair.image), _size(pair.image), name) for pair in dataset.pairs]
+
+
 def _photographs() -> list[Picture]:
-    root = Path(str(files("skimage.data")))
+    root = Path(str(resources("skimage.data")))
     return [Picture(name, _reader(root / name), _size(root / name), "photographs") for name in PHOTOGRAPHS]
 
 
@@ -123,14 +144,14 @@ def digest(chosen: Sequence[Picture]) -> str:
     return hashlib.sha256("\n".join(f"{p.name} {p.size}" for p in chosen).encode()).hexdigest()
 
 
-def _name(path: Path, root: Path, roots: int) -> str:
-    return os.fsencode(_label(path, root, roots)).decode(errors="backslashreplace")  # a name may be any bytes
+def _name(path: Path, root: Path, several: bool) -> str:
+    return os.fsencode(_label(path, root, several)).decode(errors="backslashreplace")  # a name may be any bytes
 
 
-def _label(path: Path, root: Path, roots: int) -> str:
+def _label(path: Path, root: Path, several: bool) -> str:
     if path == root:
-        return path.name if roots == 1 else path.as_posix()
-    return path.relative_to(root).as_posix() if roots == 1 else path.as_posix()
+        return path.as_posix() if several else path.name
+    return path.as_posix() if several else path.relative_to(root).as_posix()
 
 
 def _reader(path: Path) -> Callable[[], Image.Image]:

@@ -17,8 +17,7 @@ def figure(dataset: "xr.Dataset", tokens: str = "patches") -> "Figure":
     """Fig. 4b: the largest entry of X_res, X_attn, X_sum against the layer, one panel a model, logarithmic if positive."""
     from analysis.plot import layers_figure
 
-    positive = float(dataset.maximum.sel(tokens=tokens).min()) > 0
-    return layers_figure(dataset, "maximum", tokens, scale="log" if positive else "linear")
+    return layers_figure(dataset, "maximum", tokens, scale="log")
 
 
 def main() -> None:

@@ -17,8 +17,7 @@ def figure(dataset: "xr.Dataset", tokens: str = "patches") -> "Figure":
     """The Frobenius norm of X_res, X_attn, X_sum against the layer, one panel a model, logarithmic."""
     from analysis.plot import layers_figure
 
-    positive = float(dataset.frobenius_norm.sel(tokens=tokens).min()) > 0
-    return layers_figure(dataset, "frobenius_norm", tokens, scale="log" if positive else "linear")
+    return layers_figure(dataset, "frobenius_norm", tokens, scale="log")
 
 
 def main() -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from clearclip.names import SHIPPED
 from clearclip.style import WARNING_COLOR, style
 
 # Okabe and Ito's colours, told apart by colour-blind readers; each with a marker of its own for print in grey
@@ -36,15 +37,18 @@ def title(axes: Axes, dataset: xr.Dataset, model: str) -> None:
     axes.set_title(f"{model}\nrandom weights" if random else model, color=WARNING_COLOR if random else "black")
 
 
-def caption(figure: Figure, dataset: xr.Dataset, tokens: str | None, more: str = "") -> None:
+def caption(figure: Figure, dataset: xr.Dataset, tokens: str, more: str = "") -> None:
     """One small line below the figure: how many images, which tokens, at which size."""
     sizes = sorted({int(size) for size in np.atleast_1d(dataset.image_size)})
     parts = [f"mean over {dataset.attrs['images']} images at {', '.join(map(str, sizes))} px"]
-    small = [model for model in dataset.model.values if "shipped" in str(dataset.weights.sel(model=model).values)]
-    parts += [{"patches": "patch tokens", "all": "all tokens (CLS and registers included)"}[tokens]] if tokens else []
+    shipped = [f"zoo:{model}" for model in SHIPPED]
+    small = dataset.model.values[
+        np.isin(dataset.architecture.values.astype(str), shipped) & ~dataset.random_weights.values
+    ]
+    parts.append({"patches": "patch tokens", "all": "all tokens (CLS and registers included)"}[tokens])
     line = " · ".join([*parts, more] if more else parts)
-    if small:
-        line += f"\n{' and '.join(small)}: small models trained on drawn scenes, shipped with the toolkit"
+    if len(small):
+        line += f"\n{' and '.join(small)}: small, trained on drawn scenes, shipped with the toolkit"
     figure.supxlabel(line, fontsize=6.5, color="#555555")
 
 
@@ -85,15 +89,21 @@ def layers_figure(
     scale: str = "linear",
     limits: tuple[float, float] | None = None,
 ) -> Figure:
-    """Fig. 4a and b: a column a model, a row a source of pictures, a line a feature, the statistic against the layer."""
+    """Fig. 4a and b: a column a model, a row a source of pictures, a line a feature, the statistic against the layer.
+
+    `scale` is linear, or log, which stays linear if not every value is positive.
+    """
     models, sources = dataset.model.values.tolist(), list(dict.fromkeys(dataset.source.values.tolist()))
+    if scale == "log" and not float(dataset[variable].sel(tokens=tokens).min()) > 0:
+        scale = "linear"
     with style():
         figure, axes = panels(len(models), rows=len(sources), sharex="col", sharey=True)
         for row, source in zip(axes, sources, strict=True):
             one = dataset[variable].sel(tokens=tokens).isel(image=dataset.source.values == source)
             for panel, model in zip(row, models, strict=True):
                 draw_layers(panel, one.sel(model=model))
-                panel.set_yscale(scale)
+                if scale == "log":
+                    log_axis(panel)
                 panel.set_xlabel("")
                 if limits is not None:
                     panel.set_ylim(*limits)
@@ -105,6 +115,14 @@ def layers_figure(
         legend(figure, axes.flat[0])
         caption(figure, dataset, tokens, "band: 80 % of the images" if dataset.attrs["images"] > 1 else "")
     return figure
+
+
+def log_axis(axes: Axes) -> None:
+    """A logarithmic axis with plain numbers, also where it spans less than a decade."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def axis_label(variable: xr.DataArray) -> str:

@@ -111,7 +111,8 @@ class Probe(Generic[T]):
         @torch.compiler.disable  # a reducer runs as it is written and never becomes part of the model's graph
         def report(x: Tensor) -> None:
             x = x.detach()
-            self._results[site] = cast(T, x) if self._reduce is None else self._reduce(x)
+            with torch.autocast(x.device.type, enabled=False):  # statistics are float32, whatever the model runs in
+                self._results[site] = cast(T, x) if self._reduce is None else self._reduce(x)
 
         def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             report(args[0] if args else next(iter(kwargs.values())))

@@ -80,16 +80,7 @@ def maximum(x: Tensor) -> Tensor:
     >>> maximum(torch.arange(6.).reshape(2, 3))
     tensor(5.)
     """
-    return token_maxima(x).amax(-1)
-
-
-def token_maxima(x: Tensor) -> Tensor:
-    """The largest entry of every token, (…, tokens, channels) → (…, tokens).
-
-    >>> token_maxima(torch.arange(6.).reshape(2, 3))
-    tensor([2., 5.])
-    """
-    return _wide(x).amax(-1)
+    return _wide(x).amax((-2, -1))
 
 
 def frobenius_norm(x: Tensor) -> Tensor:
@@ -272,6 +263,9 @@ def _without_starts(summarise: Callable[[Tensor], Tensor]) -> Callable[[Tensor, 
     return lambda x, starts: summarise(x)
 
 
+NORMS = _without_starts(token_norms)  # the summary that every run makes, because it shows what is not finite
+
+
 def _means_of_choices(x: Tensor, starts: Starts) -> Tensor:
     """Mean over the tokens of each choice, (B, T, D) → (B, choices, D), in one pass over the map."""
     x = _wide(x)
@@ -337,8 +331,11 @@ STATISTICS: dict[str, Statistic] = {
     "entropy": Statistic(
         normalized_entropy, "normalised entropy", "1", shared=_per_token(token_softmax, entropy_of_tokens, dim=-2)
     ),
-    "maximum": Statistic(
-        maximum, "largest entry", "model units", shared=_per_token(token_maxima, lambda tokens, _: tokens.amax(-1))
+    "maximum": Statistic(  # the entropy has found each token's maximum already
+        maximum,
+        "largest entry",
+        "model units",
+        shared=_per_token(token_softmax, lambda tokens, _: tokens[..., 0].amax(-1), dim=-2),
     ),
     "frobenius_norm": Statistic(
         frobenius_norm,

@@ -46,11 +46,15 @@ class ExactSum:
         return cls(np.zeros((2, *shape)))
 
     def add(self, term: np.ndarray) -> None:
-        """Add one array of the sum's shape (Knuth's two-sum)."""
+        """Add one array of the sum's shape."""
+        self.parts = self.plus(term).parts
+
+    def plus(self, term: np.ndarray) -> "ExactSum":
+        """The sum with one more array of its shape (Knuth's two-sum)."""
         high, low = self.parts
         total = high + term
         shadow = total - high
-        self.parts = np.stack([total, low + ((high - (total - shadow)) + (term - shadow))])
+        return ExactSum(np.stack([total, low + ((high - (total - shadow)) + (term - shadow))]))
 
     def value(self) -> np.ndarray:
         """The sum."""
@@ -91,7 +95,7 @@ def read(path: Path) -> xr.Dataset:
         dataset = xr.load_dataset(path, engine="h5netcdf")
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is no readable NetCDF file: {error}") from error
-    missing = {"model", "layer", "feature"} - set(map(str, dataset.dims))
+    missing = {"model", "image", "layer"} - set(map(str, dataset.dims))
     if missing:
         raise UserError(
             f"{path} has no dimension {', '.join(sorted(missing))}, so it was not written by these commands."

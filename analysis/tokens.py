@@ -67,7 +67,7 @@ def figure(dataset: "xr.Dataset", tokens: str = "patches", map_layer: int | None
             plot.title(panel, dataset, model)
         plot.legend(shown, axes[0, 0])
         shown.align_ylabels(axes[:-1, 0])
-        plot.caption(shown, dataset, tokens)
+        plot.caption(shown, dataset, tokens, "band: 80 % of the images" if dataset.attrs["images"] > 1 else "")
     return shown
 
 
@@ -91,6 +91,8 @@ def _draw_map(axes: "Axes", dataset: "xr.Dataset", map_layer: int | None) -> Non
 def main() -> None:
     """The command `python -m analysis.tokens`."""
     chosen = options(TokenOptions, __doc__ or "")
+    if chosen.map_layer is not None and chosen.layers and chosen.map_layer not in chosen.layers:
+        raise UserError(f"map layer {chosen.map_layer} is not among the layers {chosen.layers} that are measured.")
     from analysis.statistics import TOKENS
 
     statistics_command(

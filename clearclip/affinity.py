@@ -44,9 +44,10 @@ class Attended:
 def _gem(seen: Attended, u: Tensor) -> Tensor:
     """GEM: u normalised, refined once over itself, and sharpened by the mean length of y, per image."""
     tau = seen.y.float().norm(dim=-1).mean(-1)[:, None, None, None] * u.shape[-1] ** -0.5  # (B, 1, 1, 1)
-    u = F.normalize(u.float(), dim=-1)
-    u = F.normalize(F.scaled_dot_product_attention(tau * u, u, u, scale=1.0), dim=-1)
-    return F.scaled_dot_product_attention(tau * u, u, seen.v.float(), scale=1.0).to(seen.v.dtype)
+    with torch.autocast(u.device.type, enabled=False):  # or autocast would undo the float()
+        u = F.normalize(u.float(), dim=-1)
+        u = F.normalize(F.scaled_dot_product_attention(tau * u, u, u, scale=1.0), dim=-1)
+        return F.scaled_dot_product_attention(tau * u, u, seen.v.float(), scale=1.0).to(seen.v.dtype)
 
 
 def gaussian(grid: tuple[int, int], prefix: int = 0, sigma: float = SIGMA) -> Tensor:
@@ -78,7 +79,8 @@ def _proxy(seen: Attended) -> Tensor:
         )
     features, grid = seen.proxy
     unit = F.normalize(features.float(), dim=-1)
-    cosine = unit @ unit.mT  # (B, h'w', h'w')
+    with torch.autocast(unit.device.type, enabled=False):  # or autocast would undo the float()
+        cosine = unit @ unit.mT  # (B, h'w', h'w')
     scores = PROXY_GAMMA * (cosine - PROXY_BETA * cosine.mean((1, 2), keepdim=True))
     # a patch always listens to itself, so that a picture of one texture leaves no empty row
     itself = torch.eye(scores.shape[-1], dtype=torch.bool, device=scores.device)

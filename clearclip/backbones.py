@@ -323,7 +323,8 @@ def _load_checkpoint(model: nn.Module, path: Path, architecture: str) -> Weights
             "The file must have the library's own key layout."
         )
     model.load_state_dict(state)
-    return Weights(path.name, hashlib.sha256(path.read_bytes()).hexdigest())
+    with path.open("rb") as file:
+        return Weights(path.name, hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def read_state_dict(path: Path) -> dict[str, torch.Tensor]:

@@ -1,5 +1,6 @@
 """What every command line shares: options from the words, and what a mistake or Ctrl-C looks like."""
 
+import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn, TypeVar
@@ -13,18 +14,25 @@ T = TypeVar("T")
 
 def options(kind: type[T], description: str) -> T:
     """The options of a command from the command line; a wrong one exits with code 2 and says what is allowed."""
-    prog = f"python -m {sys.modules['__main__'].__spec__.name}" if sys.modules["__main__"].__spec__ else None
+    spec = sys.modules["__main__"].__spec__
+    prog = f"python -m {spec.name.removesuffix('.__main__')}" if spec else None
     return tyro.cli(kind, prog=prog, description=description, config=(tyro.conf.FlagCreatePairsOff,))
 
 
 def run(main: Callable[[], None]) -> NoReturn:
     """Run a command: a user's mistake gives one message and exit code 2, Ctrl-C says that nothing is lost."""
+    os.environ["MPLBACKEND"] = "agg"  # commands only write files; a notebook keeps its own backend
     try:
         main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("\ninterrupted; what was measured is kept, the same command continues", file=sys.stderr)
+        print("\ninterrupted; what is written is kept, and statistics continue with the same command", file=sys.stderr)
         sys.exit(130)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        sys.exit(2)
     sys.exit(0)

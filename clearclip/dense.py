@@ -82,8 +82,9 @@ class DenseEncoder:
         with a text embedding is the sum of the two cosines.
         """
         inputs = self.model.block_inputs(images, self._layers)
+        proxied = self._proxied(images) if self.proxy is not None else None  # in its own precision
         with self.model.autocast():
-            shared = _Shared(self.model, inputs, self._attended(images, inputs))
+            shared = _Shared(self.model, inputs, self._attended(images, inputs, proxied))
             done: dict[Recipe, Tensor] = {}
             result = {}
             for one in self.recipes:
@@ -93,9 +94,10 @@ class DenseEncoder:
                 result[one.name] = done[nameless]
         return result
 
-    def _attended(self, images: Tensor, inputs: dict[int, BlockInput]) -> Callable[[int], Attended]:
+    def _attended(
+        self, images: Tensor, inputs: dict[int, BlockInput], proxied: tuple[Tensor, tuple[int, int]] | None
+    ) -> Callable[[int], Attended]:
         """q, k, v and what else affinities need, of one layer."""
-        proxied = self._proxied(images) if self.proxy is not None else None
         wants_middle = any(name == "qk_middle" for one in self.recipes for name, _ in one.terms)
         grid = self.model.grid((images.shape[-2], images.shape[-1]))
 
@@ -124,7 +126,7 @@ class DenseEncoder:
             torch.tensor(self.proxy.preprocessing[key]).view(3, 1, 1).to(images) for key in ("mean", "std")
         )
         features = self.proxy.last_tokens((images * std + mean - new_mean) / new_std)
-        return features[:, self.proxy.prefix_tokens :], self.proxy.grid(size)
+        return features[:, self.proxy.prefix_tokens :].to(self.model.device), self.proxy.grid(size)
 
     def _features(self, shared: "_Shared", one: Recipe) -> Tensor:
         x = shared.stream(one)

@@ -55,6 +55,8 @@ class Recipe:
         return replace(self, **{"name": name, **changes})  # type: ignore[arg-type]
 
 
+GEM = " + ".join(f"{1 / 3!r}*gem_{letter}" for letter in "vkq")
+
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
@@ -62,15 +64,13 @@ RECIPES: dict[str, Recipe] = {
         Recipe("maskclip", "identity"),
         Recipe("sclip", "qq + kk"),
         Recipe("clip_surgery", "vv", ffn=False, stream=6),
-        Recipe(
-            "gem", "0.3333333333333333*gem_v + 0.3333333333333333*gem_k + 0.3333333333333333*gem_q", ffn=False, stream=6
-        ),
+        Recipe("gem", GEM, ffn=False, stream=6),
         Recipe("clearclip", "qq", residual=False, ffn=False),
         Recipe("maskclip+clearclip", "identity", residual=False, ffn=False),
         Recipe("sclip+clearclip", "qq + kk", residual=False, ffn=False),
         Recipe(
             "gem+clearclip",
-            "0.3333333333333333*gem_v + 0.3333333333333333*gem_k + 0.3333333333333333*gem_q",
+            GEM,
             residual=False,
             ffn=False,
         ),

@@ -17,7 +17,10 @@ from clearclip.cli import options, run
 from clearclip.errors import UserError
 
 if TYPE_CHECKING:
-    from clearclip.segmenter import Picture, Segmenter
+    from PIL.Image import Image
+
+    from clearclip.pictures import BadImage
+    from clearclip.segmenter import Picture, Segmentation, Segmenter
     from clearclip.vit import Backbone
 
     Classes = str | Sequence[str]
@@ -33,8 +36,9 @@ class SegmentOptions:
     """Photos, or folders of them (searched recursively); a few drawn scenes if nothing is named."""
     classes: str = ""
     """The classes, with commas between them: "horse, grass, sky"; names of one class are joined with |."""
-    model: str = "clip_tiny"
-    """A CLIP, such as clip_vitb16, or open_clip:<arch>/<tag>; the default comes with the package and knows drawn scenes."""
+    model: str | None = None
+    """A CLIP, such as clip_vitb16, or open_clip:<arch>/<tag>; by default clip_vitb16 for photos, and for drawn scenes
+    clip_tiny, which comes with the package and knows nothing else."""
     checkpoint: Path | None = None
     """Local weights (safetensors or weights-only .pt) instead of the hub's."""
     random: bool = False
@@ -44,15 +48,17 @@ class SegmentOptions:
     compare: tuple[str, ...] = ()
     """Several recipes, drawn side by side; all from one pass through the model."""
     feature: tuple[Literal["X_res", "X_attn", "X_sum"], ...] = ()
-    """Feature maps of the last block instead of a recipe, drawn side by side."""
+    """Feature maps instead of a recipe, drawn side by side."""
+    layer: int | None = None
+    """With --feature: of this block, counted from 1, instead of the last."""
     proxy: str | None = None
     """A second model for proxyclip, such as dino_vitb8."""
     background: bool = False
     """Add a class background; with --threshold it takes every pixel whose best score is below."""
     threshold: str = "0"
     """A score between 0 and 1, or auto (Otsu's threshold of each picture, explained in the output)."""
-    prompts: Literal["imagenet", "simple", "photo"] = "imagenet"
-    """The prompt templates: the 80 of ImageNet, 7 of them, or one."""
+    prompts: str = "imagenet"
+    """The prompt templates: imagenet (its 80), simple (7 of them), photo (one), or a text file with one a line, {} in each."""
     short_side: int | None = None
     """Pictures are resized to this short side, which is also the window; by default the protocol's 448."""
     device: str | None = None
@@ -81,12 +87,24 @@ def main() -> None:
     else:
         pictures, classes = _photos(chosen.images), chosen.classes
     class_names(classes)
+    for picture in pictures.values():
+        if isinstance(picture, Path) and chosen.output.resolve() in picture.resolve().parents:
+            raise UserError(
+                f"{picture} lies in {chosen.output}, where the results go and could replace it: name another --output."
+            )
     segmenter = _segmenter(chosen, classes)
     if segmenter.model.weights.random:
         print(f"{segmenter.model.name}: RANDOM WEIGHTS, the result says nothing about a trained model")
     skipped = 0
-    for name, picture in _progress(pictures.items(), len(pictures)):
-        skipped += not _one(segmenter, picture, name, chosen)
+    for part in _progress(_parts(list(pictures.items()), chosen.batch_size)):
+        readable, broken = _read(part)
+        for name, by_recipe in zip(readable, segmenter.each(list(readable.values())), strict=True):
+            _deliver(segmenter, by_recipe, name, pictures[name], chosen)
+        for error in broken:
+            if chosen.strict:
+                raise UserError(f"{error} (refused because of strict)") from error
+            print(f"skipped: {error}")
+        skipped += len(broken)
     if skipped:
         print(f"skipped {skipped} pictures that could not be read")
     if skipped == len(pictures):
@@ -131,7 +149,9 @@ def _segmenter(chosen: SegmentOptions, classes: "Classes") -> "Segmenter":
     from clearclip.text import default_cache
     from clearclip.windows import Windows
 
-    which = [feature_recipe(name) for name in chosen.feature] or recipes(chosen.compare or [chosen.recipe])
+    which = [feature_recipe(name, chosen.layer) for name in chosen.feature] or recipes(
+        chosen.compare or [chosen.recipe]
+    )
     threshold: float | str = "auto"
     if chosen.threshold != "auto":
         try:
@@ -141,7 +161,7 @@ def _segmenter(chosen: SegmentOptions, classes: "Classes") -> "Segmenter":
     windows = None
     if chosen.short_side is not None:
         windows = Windows(chosen.short_side, 2048 * chosen.short_side // 448, chosen.short_side, chosen.short_side // 2)
-    model = _load(chosen, chosen.model, chosen.checkpoint)
+    model = _load(chosen, chosen.model or ("clip_vitb16" if chosen.images else "clip_tiny"), chosen.checkpoint)
     proxy = _load(chosen, chosen.proxy, None) if chosen.proxy else None
     return Segmenter(
         model,
@@ -150,11 +170,17 @@ def _segmenter(chosen: SegmentOptions, classes: "Classes") -> "Segmenter":
         chosen.background,
         threshold,
         windows,
-        chosen.prompts,
+        _prompts(chosen.prompts),
         chosen.text_cache or default_cache(),
         proxy,
         chosen.batch_size,
     )
+
+
+def _prompts(which: str) -> str | list[str]:
+    """The name of a set of templates, or the lines of a file."""
+    path = Path(which)
+    return [line for line in path.read_text().splitlines() if line.strip()] if path.is_file() else which
 
 
 def _load(chosen: SegmentOptions, name: str, checkpoint: Path | None) -> "Backbone":
@@ -163,19 +189,27 @@ def _load(chosen: SegmentOptions, name: str, checkpoint: Path | None) -> "Backbo
     return load(name, checkpoint, chosen.random, chosen.device, chosen.precision)
 
 
-def _one(segmenter: "Segmenter", picture: "Picture", name: str, chosen: SegmentOptions) -> bool:
-    """Segment one picture and write its results; False if it cannot be read."""
-    from clearclip.overlay import side_by_side
+def _read(part: "list[tuple[str, Picture]]") -> "tuple[dict[str, Image], list[BadImage]]":
+    """The pictures that can be read, by name, and why the others cannot."""
     from clearclip.pictures import BadImage
+    from clearclip.segmenter import as_picture
+
+    readable, broken = {}, []
+    for name, picture in part:
+        try:
+            readable[name] = as_picture(picture)
+        except BadImage as error:
+            broken.append(error)
+    return readable, broken
+
+
+def _deliver(
+    segmenter: "Segmenter", by_recipe: "dict[str, Segmentation]", name: str, picture: "Picture", chosen: SegmentOptions
+) -> None:
+    """Print and write the results of one picture."""
+    from clearclip.overlay import side_by_side
     from clearclip.style import save
 
-    try:
-        by_recipe = segmenter.each(picture)[0]
-    except BadImage as error:
-        if chosen.strict:
-            raise UserError(f"{error} (refused because of strict)") from error
-        print(f"skipped: {error}")
-        return False
     shown = f"{name}{picture.suffix}" if isinstance(picture, Path) else name
     written = []
     for recipe, result in by_recipe.items():
@@ -190,13 +224,17 @@ def _one(segmenter: "Segmenter", picture: "Picture", name: str, chosen: SegmentO
         written.append(chosen.output / f"{name}_compare.png")
         save(side_by_side([by_recipe]), written[-1])
     print("wrote " + ", ".join(map(str, written)))
-    return True
 
 
-def _progress(items: "Iterable[tuple[str, Picture]]", total: int) -> "Iterable[tuple[str, Picture]]":
+def _parts(items: "list[tuple[str, Picture]]", size: int) -> "list[list[tuple[str, Picture]]]":
+    """A few pictures at a time, so that their windows share forward passes."""
+    return [items[i : i + max(1, size)] for i in range(0, len(items), max(1, size))]
+
+
+def _progress(parts: "list[list[tuple[str, Picture]]]") -> "Iterable[list[tuple[str, Picture]]]":
     from tqdm.auto import tqdm
 
-    return tqdm(items, total=total, unit="picture", disable=total < 2)
+    return tqdm(parts, unit="batch", disable=len(parts) < 2)
 
 
 if __name__ == "__main__":

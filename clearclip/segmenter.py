@@ -73,7 +73,7 @@ class Segmentation:
         said.add_itxt("Description", f"{self.model}, {self.recipe}, {origin}: {', '.join(self.classes)}")
         image.save(paths[0], pnginfo=said)
         facts = {"classes": self.classes, "recipe": self.recipe, "model": self.model, "threshold": self.threshold}
-        np.savez_compressed(
+        np.savez(
             paths[1],
             labels=self.labels,
             scores=self.scores.astype(np.float16),
@@ -124,6 +124,8 @@ class Segmenter:
             named = [[BACKGROUND], *named]
         if threshold != "auto" and not (isinstance(threshold, (int, float)) and 0 <= threshold <= 1):
             raise UserError(f'threshold {threshold!r}: a score between 0 and 1, or "auto".')
+        if batch_size < 1:
+            raise UserError(f"batch size {batch_size}: at least 1.")
         if threshold and not background:
             raise UserError("a threshold turns pixels into background, so it needs background=True.")
         chosen = [recipe] if isinstance(recipe, (str, Recipe)) else list(recipe)

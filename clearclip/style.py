@@ -4,9 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("agg", force=False)
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 

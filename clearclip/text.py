@@ -106,7 +106,11 @@ def embed(
         for name in missing:
             known[name] = row = _embed_one(encode, [template.replace("{}", name) for template in chosen])
             if keep is not None:
-                _write(keep, model, chosen, name, row)
+                try:
+                    _write(keep, model, chosen, name, row)
+                except OSError as error:  # a full or read-only disk costs time, never the result
+                    warnings.warn(f"text embeddings cannot be kept in {keep}: {error.strerror}", stacklevel=2)
+                    keep = None
     rows = torch.stack([row for row in (known[name] for name in names) if row is not None])
     owner = torch.tensor([i for i, group in enumerate(named) for _ in group])
     return Queries(rows.to(model.device), owner.to(model.device), tuple(group[0] for group in named))

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -120,7 +119,7 @@ class Backbone:
         """Attention heads of a block."""
         return self.blocks[-1].heads
 
-    @cached_property
+    @property
     def device(self) -> torch.device:
         """Where the model is."""
         return next(self.model.parameters()).device
@@ -255,8 +254,9 @@ class _FixedGridBackbone(Backbone):
         grid = self.grid((images.shape[-2], images.shape[-1]))
         if grid == self.grid():
             return self.vit(images)
-        if grid not in self._positions:
-            embedding = self.vit.get_parameter(name).detach()  # (1 + N, D), in BLIP (1, 1 + N, D)
+        embedding = self.vit.get_parameter(name).detach()  # (1 + N, D), in BLIP (1, 1 + N, D)
+        kept = self._positions.get(grid)
+        if kept is None or kept.device != embedding.device or kept.dtype != embedding.dtype:
             resized = position.interpolate(embedding.flatten(0, -2), grid)
             self._positions[grid] = resized.reshape(*embedding.shape[:-2], *resized.shape)
         return functional_call(self.vit, {name: self._positions[grid]}, (images,))

@@ -1,6 +1,6 @@
 """What every data set hands out."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,3 +16,14 @@ class Sample(NamedTuple):
     image: Image.Image
     label: NDArray[np.integer]  # (H, W)
     name: str
+
+
+class LabelledPictures(Protocol):
+    """What a data set is to those who evaluate on it: labels are indices into ``classes``, or ``ignore_index``."""
+
+    name: str
+    classes: list[str]
+    ignore_index: int
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> Sample: ...

@@ -127,7 +127,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_continues(photos, tmp_pa
     message = process.communicate()[1]
     if process.returncode == 0:
         pytest.skip("the run had ended before Ctrl-C reached it")
-    assert process.returncode == 130 and "the same command continues" in message and "Traceback" not in message
+    assert process.returncode == 130 and "continue with the same command" in message and "Traceback" not in message
     done = run("analysis.entropy", *words, cwd=tmp_path)
     assert done.returncode == 0 and not kept.exists()
     assert store.read(tmp_path / "results" / "entropy.nc").sizes["image"] == 9

@@ -64,7 +64,7 @@ def test_sorted_channels_of_every_layer_are_drawn(dataset):
     assert len(panel.lines) == 12
     expected = dataset.channel_mean_sorted.isel(model=0).sel(feature="X_res", layer=12, tokens="patches").dropna("channel")
     np.testing.assert_array_equal(panel.lines[-1].get_ydata(), expected)
-    assert "RANDOM WEIGHTS" in figure.get_supxlabel()
+    assert "random weights" in panel.get_ylabel()
     assert len({colors.to_hex(line.get_color()) for line in panel.lines}) == 12
 
 

@@ -510,7 +510,8 @@ def test_default_photographs_are_real():
     found = pictures()
     assert [picture.name for picture in found] == list(PHOTOGRAPHS)
     assert all(min(picture.read().size) >= 200 and np.ptp(np.asarray(picture.read())) > 50 for picture in found)
-    assert [picture.name for picture in pictures([])] == list(PHOTOGRAPHS)
+    with pytest.raises(UserError, match="empty list"):
+        pictures([])
 
 
 def test_digest_tells_lists_apart(tmp_path):
@@ -530,3 +531,17 @@ def test_a_name_that_is_not_utf8(tmp_path):
     assert found[0].read().size == (64, 64)
     assert len(digest(found)) == 64
     found[0].name.encode()  # what a Dataset is written with
+
+
+def test_a_benchmark_is_a_source_of_pictures(tmp_path):
+    for kind, pixels in (("images", COLOURS), ("annotations", COLOURS[..., 0] % 3)):
+        for name in ("b", "a"):
+            path = tmp_path / kind / "validation" / f"{name}.{'jpg' if kind == 'images' else 'png'}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    found = pictures([f"ade20k:{tmp_path}", "photographs"], limit=2)
+    assert [picture.name for picture in found] == ["a", "b", *PHOTOGRAPHS[:2]]
+    assert [picture.source for picture in found] == ["ade20k"] * 2 + ["photographs"] * 2
+    assert found[0].read().size == COLOURS.shape[1::-1]
+    with pytest.raises(UserError, match="half unpacked"):
+        pictures(f"ade20k:{tmp_path / 'images'}")

@@ -1,0 +1,70 @@
+"""Anybody's own pictures with labels: a folder with images/, labels/ and classes.txt."""
+
+from os import PathLike
+from pathlib import Path
+
+from clearclip.datasets.files import LabelledFiles, Pair, names_in
+from clearclip.datasets.labels import IGNORE, Rule
+from clearclip.errors import UserError
+from clearclip.pictures import find_images
+
+IGNORED_NAMES = ("void", "ignore", "unlabelled", "unlabeled")
+
+
+class FolderDataset(LabelledFiles):
+    """Pictures in images/, PNG maps of class indices under the same names in labels/, class names in classes.txt.
+
+    A line of classes.txt is a name, counted from 0, or "index<TAB>name". An index whose name is void, ignore,
+    unlabelled or unlabeled is ignored, as is 255; the others, in their order, are ``classes``, and labels are indices
+    into that list, so a void 0 moves class 1 to 0.
+
+    Raises `UserError` as `LabelledFiles` does, for a classes.txt that is no such list, and for two pictures that would
+    share one label.
+    """
+
+    tree = """\
+  images/anything.jpg …
+  labels/anything.png …       (8- or 16-bit, one class index a pixel)
+  classes.txt                 (a name a line, or "index<TAB>name")
+"""
+
+    def __init__(self, root: str | PathLike[str], partial: bool = False) -> None:
+        self.name = Path(root).resolve().name
+        super().__init__(root, partial)
+
+    def layout(self) -> tuple[list[Pair], Rule]:
+        """Pictures and labels of the same relative path."""
+        images, labels, listed = self.part("images"), self.part("labels"), self.part("classes.txt")
+        if self.absent:
+            return [], {}
+        names = {index: name for index, name in read_classes(listed).items() if name.lower() not in IGNORED_NAMES}
+        self.classes = list(names.values())
+        rule = dict.fromkeys([*read_classes(listed), 255], IGNORE) | {raw: cls for cls, raw in enumerate(names)}
+        return self._pairs(images, labels), rule
+
+    def _pairs(self, images: Path, labels: Path) -> list[Pair]:
+        pictures: dict[str, Path] = {}
+        for path in find_images(images):
+            name = path.relative_to(images).with_suffix("").as_posix()
+            if pictures.setdefault(name, path) != path:
+                raise UserError(f"{path} and {pictures[name].name} would share one label; rename one of them.")
+        alone = {name: images / f"{name}.jpg" for name in names_in(labels, ".png") - set(pictures)}
+        return [Pair(name, path, labels / f"{name}.png") for name, path in sorted((pictures | alone).items())]
+
+
+def read_classes(path: Path) -> dict[int, str]:
+    """Class names by index, in the order of the indices; raises `UserError` that names the line in the way."""
+    found: dict[int, str] = {}
+    lines = [line for line in path.read_text("utf-8").splitlines() if line.strip()]
+    numbered = any("\t" in line for line in lines)
+    for place, line in enumerate(lines):
+        index, tab, name = line.partition("\t") if numbered else (str(place), "\t", line)
+        if not (tab and name.strip() and index.strip().isdigit() and int(index) < IGNORE and int(index) not in found):
+            raise UserError(
+                f"{path}: line {place + 1}, {line!r}, is no class. Write a name a line, or, in every line, an index "
+                f"from 0 to {IGNORE - 1} that no other line has, a tab and a name."
+            )
+        found[int(index)] = name.strip()
+    if not found:
+        raise UserError(f"{path}: no class is named in it.")
+    return dict(sorted(found.items()))

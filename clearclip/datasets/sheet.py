@@ -1,0 +1,65 @@
+"""A sheet of samples: photos beside their labels in colour, with the names of the classes."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.patches import Patch
+
+from clearclip.datasets.base import Sample
+from clearclip.overlay import palette
+from clearclip.style import style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure, SubFigure
+
+COLUMNS = 2  # samples in a row
+NAMED = 12  # classes in one legend, the largest first
+OPACITY = 0.75
+
+
+def sheet(samples: Sequence[Sample], classes: Sequence[str], title: str) -> "Figure":
+    """A figure of samples, each a photo, its labels laid over it (ignored pixels white) and their classes."""
+    colors = colors_of(samples, len(classes))
+    rows = -(-len(samples) // COLUMNS)
+    with style():
+        figure = plt.figure(figsize=(COLUMNS * 4.4, rows * 2.3 + 0.3), layout="constrained")
+        figure.suptitle(title)
+        parts = figure.subfigures(rows, COLUMNS, squeeze=False)
+        for part, sample in zip(parts.flat, samples, strict=False):
+            _draw(part, sample, classes, colors)
+    return figure
+
+
+def _draw(part: "SubFigure", sample: Sample, classes: Sequence[str], colors: np.ndarray) -> None:
+    photo, labels = part.subplots(1, 2)
+    photo.imshow(sample.image)
+    labels.imshow(coloured(sample, colors))
+    for panel in (photo, labels):
+        panel.set_axis_off()
+        panel.set_anchor("S")  # next to the legend
+    photo.set_title(sample.name, fontsize=7, loc="left")
+    pixels = np.bincount(sample.label.ravel())[: len(classes)]
+    largest = [i for i in np.argsort(-pixels, kind="stable") if pixels[i]]
+    handles = [Patch(color=colors[i], label=classes[i]) for i in largest[:NAMED]]
+    if len(largest) > NAMED:
+        handles.append(Patch(alpha=0, label=f"and {len(largest) - NAMED} more"))
+    part.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=6, handlelength=1, columnspacing=1)
+
+
+def colors_of(samples: Sequence[Sample], count: int) -> np.ndarray:
+    """A colour for each of `count` classes, (count, 3): those that cover most get the colours best told apart."""
+    pixels = sum(np.bincount(sample.label.ravel(), minlength=256)[:count] for sample in samples)
+    colors = np.empty((count, 3))
+    colors[np.argsort(-np.asarray(pixels), kind="stable")] = palette(count)
+    return colors
+
+
+def coloured(sample: Sample, colors: np.ndarray) -> np.ndarray:
+    """The photo in grey under the colours of its classes, (H, W, 3) in [0, 1]; ignored pixels are white."""
+    shown = np.ones((*sample.label.shape, 3))
+    known = sample.label < len(colors)
+    grey = np.asarray(sample.image.convert("L"))[known, None] / 255
+    shown[known] = (1 - OPACITY) * grey + OPACITY * colors[sample.label[known]]
+    return shown
