@@ -235,3 +235,20 @@ def test_knn_against_scikit_style_voting():
         votes = [sum(torch.exp(cosine[i] / 0.07) for i in cosine.topk(7).indices if labels[i] == c) for c in range(3)]
         hits += int(np.argmax([float(v) for v in votes]) == right)
     assert knn(bank, labels, queries, truth, 7) == pytest.approx(100 * hits / 8)
+
+
+def test_segmentation_score_is_the_mean_iou_over_the_whole_set():
+    from clearclip import Segmenter, load
+    from clearclip.recipes import RECIPES
+    from clearclip.windows import Windows
+    from clearclip.zoo.quality import segmentation
+
+    scenes = Scenes("test", 3)
+    segmenter = Segmenter(load("clip_tiny"), scenes.classes, "sclip", windows=Windows(64, 320, 64, 32))
+    pairs = [(segmenter(sample.image).labels, sample.label) for sample in (scenes[i] for i in range(3))]
+    guess, truth = (np.stack(part) for part in zip(*pairs, strict=True))
+    iou = [np.sum((guess == c) & (truth == c)) / max(np.sum((guess == c) | (truth == c)), 1) for c in range(26)]
+    scores = segmentation(load("clip_tiny"), load("dino_tiny"), 3)
+    assert set(scores) == set(RECIPES)
+    assert scores["sclip"] == pytest.approx(
+        {"all": 100 * np.mean(iou), "things": 100 * np.mean(iou[:18]), "stuff": 100 * np.mean(iou[18:])}, abs=1e-3)
