@@ -1,5 +1,6 @@
 """Pictures of segmentations: a palette, classes laid over a photo, recipes side by side (paper Figs. 1, 3 and 7)."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 OPACITY = 0.62
 LEGEND_COLUMNS = 6
+VISIBLE = 0.005  # share of a picture that a class needs to be in the legend
 # Okabe and Ito's colours first, so that a few classes are told apart by everyone
 FIRST = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#7F7F7F")
 
@@ -41,16 +43,23 @@ def overlaid(result: "Segmentation") -> np.ndarray:
     return (1 - OPACITY) * grey + OPACITY * colors
 
 
+def _visible(maps: Sequence[np.ndarray], classes: int) -> list[int]:
+    """The classes that cover enough of one label map (H, W) to be seen; at least the largest."""
+    shares = np.stack([np.bincount(one.ravel(), minlength=256)[:classes] / one.size for one in maps])
+    return np.flatnonzero(shares.max(0) >= min(VISIBLE, shares.max())).tolist()
+
+
 def side_by_side(
     results: Sequence[Mapping[str, "Segmentation"]], truth: Sequence[np.ndarray] | None = None
 ) -> "Figure":
-    """A row a picture: the photo, the true labels if given, then every recipe; one legend of the classes that occur."""
+    """A row a picture: the photo, the true labels if given, then every recipe; one legend of the classes to be seen."""
     first = next(iter(results[0].values()))
     recipes = list(results[0])
     columns = 1 + (truth is not None) + len(recipes)
     ratio = np.mean([one.picture.height / one.picture.width for row in results for one in row.values()])
     width = 1.9 if columns > 2 else 2.6
-    present = sorted({int(label) for row in results for one in row.values() for label in np.unique(one.labels)})
+    maps = [one.labels for row in results for one in row.values()] + list(truth if truth is not None else [])
+    present = _visible(maps, len(first.classes))
     legend_columns = min(len(present), LEGEND_COLUMNS, 2 * columns)
     height = len(results) * width * ratio + 0.65 + 0.19 * -(-len(present) // legend_columns)
     with style():
@@ -66,7 +75,7 @@ def side_by_side(
                 panel.imshow(overlaid(one))
         titles = ["photo", *(["ground truth"] if truth is not None else []), *recipes]
         for panel, title in zip(axes[0], titles, strict=True):
-            panel.set_title(title)
+            panel.set_title(re.sub(r"X_(\w+)", r"$X_\\mathrm{\1}$", title))
         for panel in axes.flat:
             panel.set(xticks=[], yticks=[])
             panel.grid(False)

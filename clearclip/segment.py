@@ -213,8 +213,8 @@ def _deliver(
     shown = f"{name}{picture.suffix}" if isinstance(picture, Path) else name
     written = []
     for recipe, result in by_recipe.items():
-        several = len(by_recipe) > 1
-        written += result.save(chosen.output, f"{name}_{recipe}" if several else name)
+        suffix = "_" + recipe.replace(" ", "_") if len(by_recipe) > 1 else ""
+        written += result.save(chosen.output, name + suffix)
         covered = sorted(result.shares.items(), key=lambda item: -item[1])
         shares = ", ".join(f"{cls} {share:.0%}" for cls, share in covered if share >= 0.005)
         print(f"{shown} [{recipe}]: {shares}")

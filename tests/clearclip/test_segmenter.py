@@ -356,7 +356,7 @@ def test_recipes_side_by_side():
     rows = [{name: made(np.full((4, 6), i, np.uint8), ["a", "b", "c"]) for name in ("clip", "clearclip")} for i in (0, 2)]
     figure = side_by_side(rows, truth=[np.full((4, 6), 1, np.uint8), np.full((4, 6), 255, np.uint8)])
     assert [axis.get_title() for axis in figure.axes] == ["photo", "ground truth", "clip", "clearclip", "", "", "", ""]
-    assert texts(figure) == ["a", "c"]
+    assert texts(figure) == ["a", "b", "c"]  # b occurs in the true labels only
     shown = [np.asarray(axis.images[0].get_array()) for axis in figure.axes]
     assert np.allclose(shown[1], palette(3)[1]) and np.allclose(shown[5], 1)  # 255 is not labelled
     assert np.allclose(shown[6], overlaid(rows[1]["clip"])) and not np.allclose(shown[2], shown[6])
