@@ -24,3 +24,19 @@ def dino():
     import clearclip
 
     return clearclip.load("dino_vits16", random=True)
+
+
+@pytest.fixture(scope="module")
+def tiny_clip():
+    """The name of a small CLIP of open_clip's own code, which is registered as long as a module's tests run."""
+    import open_clip
+
+    config = {
+        "embed_dim": 24,
+        "quick_gelu": True,
+        "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny", config)
+        yield "open_clip:tiny"

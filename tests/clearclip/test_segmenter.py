@@ -4,7 +4,6 @@ import subprocess
 import sys
 
 import numpy as np
-import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
@@ -22,24 +21,11 @@ from clearclip.windows import Windows
 
 CLASSES = "woman|astronaut, rocket, flag"
 WHOLE = Windows(64, 256, 64, 32)  # a square picture is one window
-CONFIG = {
-    "embed_dim": 24,
-    "quick_gelu": True,
-    "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
-    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
-}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def registered():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny", CONFIG)
-        yield
 
 
 @pytest.fixture(scope="module")
-def model():
-    backbone = load("open_clip:tiny", random=True, device="cpu")
+def model(tiny_clip):
+    backbone = load(tiny_clip, random=True, device="cpu")
     for name, parameter in backbone.model.visual.named_parameters():  # patches that differ, and noise on every bias
         if parameter.ndim == 1:
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name))) * 0.2)

@@ -11,25 +11,10 @@ from clearclip import load
 from clearclip.errors import UserError
 from clearclip.text import class_names, default_cache, embed, templates
 
-NAME = "open_clip:tiny"
-CONFIG = {
-    "embed_dim": 24,
-    "quick_gelu": True,
-    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
-    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
-}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def registered():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny", CONFIG)
-        yield
-
 
 @pytest.fixture(scope="module")
-def random():
-    model = load(NAME, random=True, device="cpu")
+def random(tiny_clip):
+    model = load(tiny_clip, random=True, device="cpu")
     for name, parameter in model.model.named_parameters():
         if parameter.ndim == 1 and name.startswith(("transformer", "ln_final")):
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name))) * 0.2)
@@ -43,9 +28,9 @@ def saved(model, path, scale=1.0):
 
 
 @pytest.fixture(scope="module")
-def trained(random, tmp_path_factory):
+def trained(random, tiny_clip, tmp_path_factory):
     """The same numbers as weights from a file, which are not called random."""
-    return load(NAME, checkpoint=saved(random, tmp_path_factory.mktemp("weights") / "a.safetensors"), device="cpu")
+    return load(tiny_clip, checkpoint=saved(random, tmp_path_factory.mktemp("weights") / "a.safetensors"), device="cpu")
 
 
 # templates -----------------------------------------------------------------------------------------------------------
@@ -216,9 +201,9 @@ def test_only_the_missing_name_is_computed(trained, tmp_path, monkeypatch):
     assert asked == ["a photo of a grass."]
 
 
-def test_other_templates_or_other_weights_are_other_files(random, trained, tmp_path):
-    other = load(NAME, checkpoint=saved(random, tmp_path / "b.safetensors", 1.5), device="cpu")
-    half = load(NAME, checkpoint=tmp_path / "b.safetensors", device="cpu", precision="bf16")
+def test_other_templates_or_other_weights_are_other_files(random, trained, tiny_clip, tmp_path):
+    other = load(tiny_clip, checkpoint=saved(random, tmp_path / "b.safetensors", 1.5), device="cpu")
+    half = load(tiny_clip, checkpoint=tmp_path / "b.safetensors", device="cpu", precision="bf16")
     cache, rows = tmp_path / "cache", []
     for count, (model, prompts) in enumerate(
         [(trained, "photo"), (trained, "simple"), (trained, ["{}"]), (other, "photo"), (half, "photo")], 1
