@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from torch import nn
 from torch.optim import AdamW
 
-matplotlib.use("Agg")
+from clearclip.style import save, style
 
 
 def optimizer(model: nn.Module, weight_decay: float) -> AdamW:
@@ -61,11 +60,11 @@ class Checkpoint:
 
 def loss_figure(losses: Sequence[float], file: Path, title: str, window: int = 25) -> None:
     """Draw the loss of every step and its running mean."""
-    figure = Figure(figsize=(5, 3), layout="constrained")
-    axes = figure.subplots()
-    axes.plot(losses, color="0.8", linewidth=0.5, label="each step")
-    mean = np.convolve(losses, np.ones(window) / window, mode="valid")
-    axes.plot(np.arange(len(mean)) + window / 2, mean, color="C0", label=f"mean of {window}")
-    axes.set(xlabel="step", ylabel="loss", title=title, ylim=(0, None))
-    axes.legend(frameon=False)
-    figure.savefig(file, dpi=100)
+    with style():
+        figure, axes = plt.subplots(figsize=(5, 3))
+        axes.plot(losses, color="#c4c4c4", linewidth=0.5, label="each step")
+        mean = np.convolve(losses, np.ones(window) / window, mode="valid")
+        axes.plot(np.arange(len(mean)) + window / 2, mean, color="#0072B2", label=f"mean of {window}")
+        axes.set(xlabel="step", ylabel="loss", title=title, ylim=(0, None))
+        axes.legend()
+    save(figure, file)
