@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,13 @@ from clearclip.affinity import MIDDLE, PRODUCTS, Affinity, Attended
 from clearclip.errors import UserError
 from clearclip.recipes import Recipe, recipes
 from clearclip.vit import Backbone, BlockInput
+
+
+class Dense(NamedTuple):
+    """What several recipes make of a batch of images."""
+
+    features: dict[str, Tensor]  # (B, hw, E) for each recipe
+    norms: dict[str, Tensor]  # (B, 2), of X_res and X_attn (paper Fig. 2), over the patches; empty unless asked for
 
 
 class DenseEncoder:
@@ -74,25 +82,31 @@ class DenseEncoder:
             return image_size[0] // p, image_size[1] // p
         return self.model.grid(image_size)
 
-    @torch.inference_mode()
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """Normalised images (B, 3, H, W) → for each recipe L2-normalised patch features (B, hw, E), float32.
 
         With a `cls_weight` the features are a sum of two unit vectors and have another length, so that their product
         with a text embedding is the sum of the two cosines.
         """
+        return self.encode(images).features
+
+    @torch.inference_mode()
+    def encode(self, images: Tensor, norms: bool = False) -> Dense:
+        """As a call; with `norms` also the Frobenius norms of X_res and X_attn in the block that each recipe reads."""
         inputs = self.model.block_inputs(images, self._layers)
         proxied = self._proxied(images) if self.proxy is not None else None  # in its own precision
         with self.model.autocast():
             shared = _Shared(self.model, inputs, self._attended(images, inputs, proxied))
             done: dict[Recipe, Tensor] = {}
-            result = {}
+            result, measured = {}, {}
             for one in self.recipes:
                 nameless = replace(one, name="")
                 if nameless not in done:
                     done[nameless] = self._features(shared, one)
                 result[one.name] = done[nameless]
-        return result
+                if norms:
+                    measured[one.name] = shared.norms(one)
+        return Dense(result, measured)
 
     def _attended(
         self, images: Tensor, inputs: dict[int, BlockInput], proxied: tuple[Tensor, tuple[int, int]] | None
@@ -167,6 +181,14 @@ class _Shared:
             total = weighted[0] if len(weighted) == 1 else torch.stack(weighted).sum(0)
             self._x_attn[layer, terms] = self.model.blocks[layer - 1].output(total, self.block(layer).y)
         return self._x_attn[layer, terms]
+
+    def norms(self, one: Recipe) -> Tensor:
+        """Frobenius norms of X_res and X_attn on the patches of the block that a recipe reads, (B, 2)."""
+        last = one.layer or self.model.depth
+        maps = self.inputs[last].x[:, self.model.prefix_tokens :], self.x_attn(last, one.terms)
+        if maps[1].shape[1] == self.inputs[last].x.shape[1]:  # a proxy's grid has no prefix tokens
+            maps = maps[0], maps[1][:, self.model.prefix_tokens :]
+        return torch.stack([x.float().norm(dim=(1, 2)) for x in maps], -1)
 
     def stream(self, one: Recipe) -> Tensor:
         """What a recipe hands to the final norm, (B, L, D)."""

@@ -8,23 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from clearclip.dense import DenseEncoder
 from clearclip.errors import UserError
+from clearclip.labelling import class_scores
 from clearclip.pictures import read_image, upright_rgb
 from clearclip.recipes import Recipe
 from clearclip.text import class_names, embed
 from clearclip.vit import Backbone
-from clearclip.windows import Windows, logits_of_windows, resize
+from clearclip.windows import Encoded, PatchLogits, Windows, logits_of_windows, resize
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TEMPERATURE = 50.0  # what the cosines are multiplied with before the softmax
 BACKGROUND = "background"
 
 Picture = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
@@ -96,6 +95,7 @@ class Segmenter:
         windows: sizes of the sliding windows; by default the published protocol, see `Windows`.
         prompts: templates, see `clearclip.text.templates`. cache: where text embeddings are kept.
         proxy: a second model for recipes that need one. batch_size: windows in one forward pass.
+        norms: the logits also hold the Frobenius norms of X_res and X_attn.
 
     Raises `UserError` for unknown recipes, classes that cannot be read, or a model that cannot serve.
 
@@ -118,6 +118,7 @@ class Segmenter:
         cache: Path | None = None,
         proxy: Backbone | None = None,
         batch_size: int = 8,
+        norms: bool = False,
     ) -> None:
         named = class_names(classes)
         if background and named[0][0] != BACKGROUND:
@@ -129,7 +130,7 @@ class Segmenter:
         if threshold and not background:
             raise UserError("a threshold turns pixels into background, so it needs background=True.")
         chosen = [recipe] if isinstance(recipe, (str, Recipe)) else list(recipe)
-        self.model, self.threshold, self.batch_size = model, threshold, batch_size
+        self.model, self.threshold, self.batch_size, self.norms = model, threshold, batch_size, norms
         self.encoder = DenseEncoder(model, chosen, proxy)
         self.windows = windows or Windows.of(model)
         self.queries = embed(model, named, prompts, cache)
@@ -155,8 +156,8 @@ class Segmenter:
         ]
 
     @torch.inference_mode()
-    def logits(self, pictures: Sequence[Image.Image]) -> Iterator[dict[str, Tensor]]:
-        """Cosines of every name at the resized pictures' pixels, (Q, H', W') for each recipe."""
+    def logits(self, pictures: Sequence[Image.Image]) -> Iterator[dict[str, PatchLogits]]:
+        """Cosines of every name at the resized pictures' patches, for each picture and recipe."""
         prepared = []
         for picture in pictures:
             pixels = torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1).to(self.model.device)
@@ -164,17 +165,18 @@ class Segmenter:
             prepared.append((resize(pixels, size) / 255 - self._mean) / self._std)
         yield from logits_of_windows(prepared, self.windows, self.model.patch_size, self._encode, self.batch_size)
 
-    def _encode(self, crops: Tensor) -> dict[str, tuple[Tensor, tuple[int, int]]]:
+    def _encode(self, crops: Tensor) -> dict[str, Encoded]:
         size = (crops.shape[-2], crops.shape[-1])
+        features, norms = self.encoder.encode(crops, self.norms)
         return {
-            name: (self.queries.embeddings @ features.mT, self.encoder.grid(name, size))
-            for name, features in self.encoder(crops).items()
+            name: Encoded(self.queries.embeddings @ one.mT, self.encoder.grid(name, size), norms.get(name))
+            for name, one in features.items()
         }
 
     @torch.inference_mode()
-    def _segmentation(self, picture: Image.Image, name: str, logits: Tensor) -> Segmentation:
+    def _segmentation(self, picture: Image.Image, name: str, logits: PatchLogits) -> Segmentation:
         size = (picture.height, picture.width)
-        scores = class_scores(logits, size, self.queries.owner, len(self.queries.classes))
+        scores = class_scores(logits.maps(), size, self.queries.owner, len(self.queries.classes))
         best, labels = scores.max(0)
         threshold, why = self._threshold(best)
         if threshold:
@@ -205,15 +207,6 @@ class Segmenter:
             f"auto: pixels with a best score below {level:.3f} are background; Otsu's threshold, which parts this picture's best "
             f"scores ({values.min():.3f} … {values.max():.3f}) into the two groups that differ most"
         )
-
-
-def class_scores(logits: Tensor, size: tuple[int, int], owner: Tensor, classes: int) -> Tensor:
-    """Cosines (Q, H', W') → class scores (C, H, W): resized bilinearly, ×50, softmax over all names, the best of each class."""
-    resized = F.interpolate(logits[None], size=size, mode="bilinear", align_corners=False)[0]
-    scores = resized.mul_(TEMPERATURE).softmax(0)
-    if len(scores) == classes:
-        return scores
-    return torch.stack([scores[owner == i].amax(0) for i in range(classes)])
 
 
 def as_picture(image: Picture) -> Image.Image:

@@ -1,7 +1,9 @@
-"""Sliding windows, as in the protocol of the published numbers: pictures → crops → one logit map a picture."""
+"""Sliding windows, as in the protocol of the published numbers: pictures → crops → the logits of one picture."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -39,7 +41,7 @@ class Windows:
         scale = min(self.short_side / min(height, width), self.long_side / max(height, width))
         return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
 
-    def boxes(self, height: int, width: int) -> list[tuple[int, int, int, int]]:
+    def boxes(self, height: int, width: int) -> "list[Box]":
         """Top, left, bottom, right of every window; the last of a row or column is clamped to the border.
 
         >>> Windows().boxes(448, 597)
@@ -64,45 +66,100 @@ def resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:
     return scaled.round().clamp(0, 255)
 
 
+Box = tuple[int, int, int, int]  # top, left, bottom, right
+
+
+class Encoded(NamedTuple):
+    """What one recipe makes of a batch of crops."""
+
+    logits: Tensor  # (B, Q, rows · columns)
+    grid: tuple[int, int]
+    norms: Tensor | None = None  # (B, 2), of X_res and X_attn, where they are asked for
+
+
+@dataclass(frozen=True)
+class PatchLogits:
+    """Cosines of every name at the patches of a picture's windows, from which maps of single names are made when needed.
+
+    ``windows`` are boxes of the resized picture and their logits (Q, rows, columns); ``size`` is the resized picture's.
+    ``norms`` (windows, 2) are those of X_res and X_attn, None unless asked for.
+    """
+
+    windows: list[tuple[Box, Tensor]]
+    size: tuple[int, int]
+    patch: int
+    norms: Tensor | None = None
+
+    def __len__(self) -> int:
+        """How many names there are."""
+        return len(self.windows[0][1])
+
+    def maps(self, names: slice = slice(None)) -> Tensor:
+        """The logits of some names at every pixel of the resized picture, (names, H', W'), averaged where windows overlap."""
+        enlarged = [(box, self._enlarged(box, logits[names])) for box, logits in self.windows]
+        if len(enlarged) == 1:
+            return enlarged[0][1]
+        total = enlarged[0][1].new_zeros(len(enlarged[0][1]), *self.size)
+        for (top, left, bottom, right), values in enlarged:
+            total[:, top:bottom, left:right] += values
+        return total.div_(self._counts)
+
+    def _enlarged(self, box: Box, logits: Tensor) -> Tensor:
+        height, width = box[2] - box[0], box[3] - box[1]
+        left, right, above, below = _padding(height, width, self.patch)
+        padded = (height + above + below, width + left + right)
+        values = F.interpolate(logits[None], size=padded, mode="bilinear", align_corners=False)[0]
+        return values[:, above : above + height, left : left + width]
+
+    @cached_property
+    def _counts(self) -> Tensor:
+        counts = self.windows[0][1].new_zeros(self.size)
+        for (top, left, bottom, right), _ in self.windows:
+            counts[top:bottom, left:right] += 1
+        return counts
+
+
 def logits_of_windows(
     pictures: list[Tensor],
     windows: Windows,
     patch: int,
-    encode: Callable[[Tensor], dict[str, tuple[Tensor, tuple[int, int]]]],
+    encode: Callable[[Tensor], dict[str, Encoded]],
     batch_size: int = 8,
-) -> Iterator[dict[str, Tensor]]:
-    """Cut normalised pictures (3, H, W) into windows, encode windows of all of them together, and join the logits.
+) -> Iterator[dict[str, PatchLogits]]:
+    """Cut normalised pictures (3, H, W) into windows and encode windows of all of them together.
 
-    `encode` maps crops (B, 3, h, w), both sides multiples of `patch`, to logits (B, Q, rows · columns) and their grid, for
-    each recipe. A crop whose side is no multiple of the patch is zero-padded evenly on both sides and cut back;
-    overlapping logits are averaged.
+    `encode` maps crops (B, 3, h, w), both sides multiples of `patch`, to logits for each recipe. A crop whose side is no
+    multiple of the patch is zero-padded evenly on both sides, which is cut back from its map.
 
-    Yields for each picture, in order, the logits of each recipe (Q, H, W).
+    Yields for each picture, in order, the logits of each recipe.
     """
-    cuts = [(i, box) for i, picture in enumerate(pictures) for box in windows.boxes(*picture.shape[-2:])]
-    shapes: dict[tuple[int, int], list[tuple[int, tuple[int, int, int, int]]]] = {}
-    for i, box in cuts:  # windows of one shape go through the model together
-        shapes.setdefault((box[2] - box[0], box[3] - box[1]), []).append((i, box))
-    sums: list[dict[str, Tensor]] = [{} for _ in pictures]
-    counts = [torch.zeros(picture.shape[-2:], device=picture.device) for picture in pictures]
+    boxes = [windows.boxes(*picture.shape[-2:]) for picture in pictures]
+    shapes: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for i, several in enumerate(boxes):  # windows of one shape go through the model together
+        for j, box in enumerate(several):
+            shapes.setdefault((box[2] - box[0], box[3] - box[1]), []).append((i, j))
+    seen: dict[tuple[int, int], dict[str, tuple[Tensor, Tensor | None]]] = {}
     for (height, width), group in shapes.items():
         pad = _padding(height, width, patch)
         for start in range(0, len(group), batch_size):
             part = group[start : start + batch_size]
-            crops = torch.stack([pictures[i][:, top:bottom, left:right] for i, (top, left, bottom, right) in part])
-            for name, (logits, grid) in encode(F.pad(crops, pad)).items():
-                maps = logits.unflatten(-1, grid)  # (B, Q, rows, columns)
-                padded = (height + pad[2] + pad[3], width + pad[0] + pad[1])
-                maps = F.interpolate(maps, size=padded, mode="bilinear", align_corners=False)
-                maps = maps[..., pad[2] : pad[2] + height, pad[0] : pad[0] + width]
-                for one, (i, (top, left, bottom, right)) in zip(maps, part, strict=True):
-                    if name not in sums[i]:
-                        sums[i][name] = one.new_zeros(len(one), *pictures[i].shape[-2:])
-                    sums[i][name][:, top:bottom, left:right] += one
-            for i, (top, left, bottom, right) in part:
-                counts[i][top:bottom, left:right] += 1
-    for total, count in zip(sums, counts, strict=True):
-        yield {name: logits.div_(count) for name, logits in total.items()}
+            crops = torch.stack(
+                [pictures[i][:, boxes[i][j][0] :, boxes[i][j][1] :][:, :height, :width] for i, j in part]
+            )
+            for name, (logits, grid, norms) in encode(F.pad(crops, pad)).items():
+                for which, place in enumerate(part):
+                    about = None if norms is None else norms[which]
+                    seen.setdefault(place, {})[name] = logits[which].unflatten(-1, grid), about
+    for i, (picture, several) in enumerate(zip(pictures, boxes, strict=True)):
+        yield {
+            name: PatchLogits(
+                [(box, seen[i, j][name][0]) for j, box in enumerate(several)],
+                (picture.shape[-2], picture.shape[-1]),
+                patch,
+                None if norms is None else torch.stack([seen[i, j][name][1] for j in range(len(several))]),  # type: ignore[misc]
+            )
+            for name, (_, norms) in seen[i, 0].items()
+        }
 
 
 def _padding(height: int, width: int, patch: int) -> tuple[int, int, int, int]:

@@ -13,9 +13,10 @@ from skimage.filters import threshold_otsu
 from clearclip import load
 from clearclip.dense import DenseEncoder
 from clearclip.errors import UserError
+from clearclip.labelling import class_scores
 from clearclip.overlay import overlaid, palette, side_by_side
 from clearclip.pictures import BadImage
-from clearclip.segmenter import Segmentation, Segmenter, as_picture, class_scores
+from clearclip.segmenter import Segmentation, Segmenter, as_picture
 from clearclip.text import embed
 from clearclip.windows import Windows
 
@@ -134,8 +135,17 @@ def forms(photo, folder):
     array = np.asarray(photo).copy()
     tensor = torch.from_numpy(array).permute(2, 0, 1)
     return [
-        path, str(path), photo, photo.convert("RGBA"), array, array / 255, (array / 255).astype(np.float32),
-        array.astype(np.int64), tensor, tensor.float() / 255, tensor.to(torch.int32),
+        path,
+        str(path),
+        photo,
+        photo.convert("RGBA"),
+        array,
+        array / 255,
+        (array / 255).astype(np.float32),
+        array.astype(np.int64),
+        tensor,
+        tensor.float() / 255,
+        tensor.to(torch.int32),
     ]
 
 
@@ -163,10 +173,19 @@ def test_grey_pictures_become_three_equal_channels():
         assert np.array_equal(np.asarray(as_picture(given)), np.repeat(grey[..., None], 3, 2))
 
 
-@pytest.mark.parametrize("wrong", [
-    np.zeros((3, 4, 5, 3), np.uint8), np.zeros((4, 5, 2), np.uint8), np.zeros(7, np.uint8), np.zeros((0, 5, 3), np.uint8),
-    torch.zeros(2, 4, 5), torch.zeros(5, 6, 3), torch.zeros(1, 3, 4, 5),
-], ids=lambda wrong: str(tuple(wrong.shape)))
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((3, 4, 5, 3), np.uint8),
+        np.zeros((4, 5, 2), np.uint8),
+        np.zeros(7, np.uint8),
+        np.zeros((0, 5, 3), np.uint8),
+        torch.zeros(2, 4, 5),
+        torch.zeros(5, 6, 3),
+        torch.zeros(1, 3, 4, 5),
+    ],
+    ids=lambda wrong: str(tuple(wrong.shape)),
+)
 def test_shapes_that_are_no_picture(wrong):
     with pytest.raises(UserError, match=r"array \(H, W, 3\) or a tensor \(3, H, W\), not .*" + str(wrong.shape[0])):
         as_picture(wrong)
@@ -253,10 +272,15 @@ def test_a_threshold_needs_a_background(model, threshold):
         segmenter(model, threshold=threshold)
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    ({"classes": "a,,b"}, "each class needs a name"), ({"recipe": "cleraclip"}, "Closest: clearclip"),
-    ({"recipe": "proxyclip"}, "second model"), ({"classes": "a, background", "background": True}, "each class once"),
-])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"classes": "a,,b"}, "each class needs a name"),
+        ({"recipe": "cleraclip"}, "Closest: clearclip"),
+        ({"recipe": "proxyclip"}, "second model"),
+        ({"classes": "a, background", "background": True}, "each class once"),
+    ],
+)
 def test_other_mistakes(model, options, message):
     with pytest.raises(UserError, match=message):
         segmenter(model, **options)
@@ -339,7 +363,9 @@ def test_trained_weights_have_no_warning():
 
 
 def test_recipes_side_by_side():
-    rows = [{name: made(np.full((4, 6), i, np.uint8), ["a", "b", "c"]) for name in ("clip", "clearclip")} for i in (0, 2)]
+    rows = [
+        {name: made(np.full((4, 6), i, np.uint8), ["a", "b", "c"]) for name in ("clip", "clearclip")} for i in (0, 2)
+    ]
     figure = side_by_side(rows, truth=[np.full((4, 6), 1, np.uint8), np.full((4, 6), 255, np.uint8)])
     assert [axis.get_title() for axis in figure.axes] == ["photo", "ground truth", "clip", "clearclip", "", "", "", ""]
     assert texts(figure) == ["a", "b", "c"]  # b occurs in the true labels only
@@ -357,8 +383,19 @@ def test_the_overlay_lies_over_the_grey_picture():
 
 # the command ---------------------------------------------------------------------------------------------------------
 
-QUICK = ("--model", "open_clip:ViT-S-32-alt", "--random", "--prompts", "photo", "--short-side", "64", "--device", "cpu",
-         "--text-cache", "texts")
+QUICK = (
+    "--model",
+    "open_clip:ViT-S-32-alt",
+    "--random",
+    "--prompts",
+    "photo",
+    "--short-side",
+    "64",
+    "--device",
+    "cpu",
+    "--text-cache",
+    "texts",
+)
 
 
 def run(*words, cwd, code=None):
@@ -383,7 +420,12 @@ def test_one_photo(tmp_path):
     assert files(tmp_path) == written and all(name in done.stdout for name in written)
     with np.load(tmp_path / written[0]) as saved, Image.open(tmp_path / written[1]) as image:
         assert saved["random_weights"] and np.array_equal(np.asarray(image), saved["labels"])
-        assert saved["labels"].shape == (512, 512) and list(saved["classes"]) == ["background", "woman", "rocket", "flag"]
+        assert saved["labels"].shape == (512, 512) and list(saved["classes"]) == [
+            "background",
+            "woman",
+            "rocket",
+            "flag",
+        ]
 
 
 def test_a_folder_with_a_broken_file(tmp_path, photo):
@@ -391,14 +433,19 @@ def test_a_folder_with_a_broken_file(tmp_path, photo):
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
         photo.crop((0, 0, 100, 60)).save(tmp_path / "in" / name)
     (tmp_path / "in" / "bröken.jpg").write_bytes(b"\xff\xd8 no picture")
-    done = run("in", *QUICK, "--classes", "woman, sky", "--output", "out", "--compare", "clip", "clearclip", cwd=tmp_path)
+    done = run(
+        "in", *QUICK, "--classes", "woman, sky", "--output", "out", "--compare", "clip", "clearclip", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert "bröken.jpg" in done.stdout and "skipped 1 picture" in done.stdout and "RANDOM WEIGHTS" in done.stdout
     ends = [f"_{recipe}{end}" for recipe in ("clearclip", "clip") for end in (".npz", ".png", "_overlay.png")]
     expected = [f"{name}{end}" for name in ("a", "deep/ünïcode b") for end in (*ends, "_compare.png")]
     assert files(tmp_path / "out") == sorted(expected)
-    assert all(f"{name} [{recipe}]: " in done.stdout
-               for name in ("a.png", "deep/ünïcode b.jpg") for recipe in ("clip", "clearclip"))
+    assert all(
+        f"{name} [{recipe}]: " in done.stdout
+        for name in ("a.png", "deep/ünïcode b.jpg")
+        for recipe in ("clip", "clearclip")
+    )
 
 
 def test_strict_and_features(tmp_path, photo):
@@ -406,7 +453,9 @@ def test_strict_and_features(tmp_path, photo):
     (tmp_path / "in").mkdir()
     photo.save(tmp_path / "in" / "a.png")
     (tmp_path / "in" / "broken.jpg").write_bytes(b"\xff\xd8 no picture")
-    done = run("in", *QUICK, "--classes", "woman, sky", "--strict", "--feature", "X_res", "X_attn", "X_sum", cwd=tmp_path)
+    done = run(
+        "in", *QUICK, "--classes", "woman, sky", "--strict", "--feature", "X_res", "X_attn", "X_sum", cwd=tmp_path
+    )
     assert done.returncode == 2 and "broken.jpg" in done.stderr and "strict" in done.stderr
     assert "Traceback" not in done.stderr
     ends = [f"a_{name}{end}" for name in ("X_attn", "X_res", "X_sum") for end in (".npz", ".png", "_overlay.png")]
@@ -462,10 +511,14 @@ def test_a_mistake_gives_one_message_and_code_2(name, monkeypatch, tmp_path, pho
     assert files(tmp_path) == ["a.png"]
 
 
-@pytest.mark.parametrize(("words", "message"), [
-    (("--threshold", "0.5"), "background=True"), (("--recipe", "proxyclip"), "second model"),
-    (("--background", "--threshold", "2"), "between 0 and 1"),
-])
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--threshold", "0.5"), "background=True"),
+        (("--recipe", "proxyclip"), "second model"),
+        (("--background", "--threshold", "2"), "between 0 and 1"),
+    ],
+)
 def test_mistakes_that_only_the_model_shows(words, message, model, monkeypatch, tmp_path, photo, capsys):
     monkeypatch.setattr("clearclip.backbones.load", lambda *args: model)
     photo.save(tmp_path / "a.png")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from clearclip import load
 from clearclip.errors import UserError
-from clearclip.windows import Windows, logits_of_windows, resize
+from clearclip.windows import Encoded, Windows, logits_of_windows, resize
 
 sizes = st.tuples(st.integers(1, 90), st.integers(1, 90))
 
@@ -53,9 +53,17 @@ def test_boxes_of_the_protocol():
     assert Windows(448, 2048, 224, 224).boxes(225, 100) == [(0, 0, 224, 100), (1, 0, 225, 100)]
 
 
-@pytest.mark.parametrize("knobs", [
-    {"crop": 0}, {"stride": 0}, {"short_side": 0}, {"long_side": -1}, {"stride": 449}, {"crop": 64, "stride": 65},
-])
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {"crop": 0},
+        {"stride": 0},
+        {"short_side": 0},
+        {"long_side": -1},
+        {"stride": 449},
+        {"crop": 64, "stride": 65},
+    ],
+)
 def test_sizes_that_make_no_windows(knobs):
     with pytest.raises(UserError, match="at least 1"):
         Windows(**knobs)
@@ -125,7 +133,7 @@ def fake(crops):
     for name, side in (("coarse", PATCH), ("fine", PATCH // 2)):
         means = F.avg_pool2d(crops, side)
         maps = torch.cat([means, means[:, :1] * means[:, 1:2]], 1)  # (B, 4, rows, columns)
-        result[name] = maps.flatten(2), tuple(maps.shape[-2:])
+        result[name] = Encoded(maps.flatten(2), tuple(maps.shape[-2:]))
     return result
 
 
@@ -142,7 +150,7 @@ def by_hand(picture, cut):
             above, before = extra_h // 2, extra_w // 2
             padded = torch.zeros(3, h + extra_h, w + extra_w)
             padded[:, above : above + h, before : before + w] = crop
-            logits, grid = fake(padded[None])[name]
+            logits, grid, _ = fake(padded[None])[name]
             maps = F.interpolate(logits.reshape(1, 4, *grid), padded.shape[-2:], mode="bilinear")[0]
             for y in range(h):
                 for x in range(w):
@@ -156,20 +164,24 @@ def noise(size, seed=0):
 
 
 def joined(pictures, cut, batch_size=8, encode=fake):
-    return list(logits_of_windows(pictures, cut, PATCH, encode, batch_size))
+    seen = logits_of_windows(pictures, cut, PATCH, encode, batch_size)
+    return [{name: logits.maps() for name, logits in by_recipe.items()} for by_recipe in seen]
 
 
-@pytest.mark.parametrize(("size", "cut"), [
-    ((16, 16), Windows(crop=16, stride=8)),
-    ((16, 24), Windows(crop=16, stride=8)),
-    ((16, 21), Windows(crop=16, stride=8)),
-    ((19, 33), Windows(crop=16, stride=12)),
-    ((7, 5), Windows(crop=16, stride=8)),  # below one window
-    ((1, 1), Windows(crop=16, stride=8)),
-    ((9, 30), Windows(crop=16, stride=16)),  # below it in one direction
-    ((22, 22), Windows(crop=13, stride=5)),  # a crop that is no multiple of the patch
-    ((14, 15), Windows(crop=14, stride=7)),
-])
+@pytest.mark.parametrize(
+    ("size", "cut"),
+    [
+        ((16, 16), Windows(crop=16, stride=8)),
+        ((16, 24), Windows(crop=16, stride=8)),
+        ((16, 21), Windows(crop=16, stride=8)),
+        ((19, 33), Windows(crop=16, stride=12)),
+        ((7, 5), Windows(crop=16, stride=8)),  # below one window
+        ((1, 1), Windows(crop=16, stride=8)),
+        ((9, 30), Windows(crop=16, stride=16)),  # below it in one direction
+        ((22, 22), Windows(crop=13, stride=5)),  # a crop that is no multiple of the patch
+        ((14, 15), Windows(crop=14, stride=7)),
+    ],
+)
 def test_joining_against_a_loop_over_pixels(size, cut):
     (ours,) = joined([noise(size)], cut)
     theirs = by_hand(noise(size), cut)
@@ -187,9 +199,16 @@ def test_joining_of_any_size(size, crop, data):
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-5) for name in theirs)
 
 
-@pytest.mark.parametrize(("size", "pad"), [
-    ((5, 4), (0, 0, 1, 2)), ((4, 7), (0, 1, 0, 0)), ((6, 6), (1, 1, 1, 1)), ((8, 4), (0, 0, 0, 0)), ((1, 2), (1, 1, 1, 2)),
-])
+@pytest.mark.parametrize(
+    ("size", "pad"),
+    [
+        ((5, 4), (0, 0, 1, 2)),
+        ((4, 7), (0, 1, 0, 0)),
+        ((6, 6), (1, 1, 1, 1)),
+        ((8, 4), (0, 0, 0, 0)),
+        ((1, 2), (1, 1, 1, 2)),
+    ],
+)
 def test_what_is_padded_with_zeros(size, pad):
     seen = []
     picture = noise(size)
@@ -206,6 +225,13 @@ def test_pictures_together_equal_one_by_one(batch_size):
     for picture, ours in zip(pictures, together, strict=True):
         (alone,) = joined([picture], cut, 1)
         assert all(torch.allclose(ours[name], alone[name], atol=1e-6) for name in alone)
+
+
+def test_maps_of_single_names_are_the_same_bits():
+    (by_recipe,) = logits_of_windows([noise((19, 33))], Windows(crop=16, stride=12), PATCH, fake)
+    for logits in by_recipe.values():
+        assert len(logits) == 4
+        assert torch.equal(torch.cat([logits.maps(slice(i, i + 1)) for i in range(4)]), logits.maps())
 
 
 def test_windows_of_all_pictures_fill_the_batches():
