@@ -2,9 +2,7 @@
 
 import json
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,16 +18,17 @@ from analysis import store
 from analysis.images import Picture
 from analysis.probe import Probe
 from analysis.statistics import FIGURE_4, NORMS, STATISTICS, Statistic, token_norms
+from clearclip import results
+from clearclip.ahead import ahead
 from clearclip.blocks import FEATURES
 from clearclip.errors import UserError, closest
+from clearclip.exactsum import ExactSum
 from clearclip.pictures import BadImage
+from clearclip.processes import Processes, processes
 from clearclip.vit import Backbone
 
 TOKEN_CHOICES = ("patches", "all")
 FINITE = "finite"  # beside the statistics: whether a map is finite, checked at every site
-SAVE_EVERY = 20.0  # seconds between two writes of an unfinished run
-AHEAD = 2  # batches that are decoded while the model runs
-WORKERS = 4  # decoding threads; Pillow decodes and resizes without holding Python's lock
 
 
 class Batch(NamedTuple):
@@ -53,7 +52,7 @@ def collect(
     limit: int | None = None,
     strict: bool = False,
     unfinished: Path | None = None,
-    shard: tuple[int, int] = (0, 1),
+    shard: tuple[int, int] | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
     """Measure X_res, X_attn and X_sum of every block over images; one forward pass serves all statistics.
@@ -66,7 +65,8 @@ def collect(
         strict: raise on the first picture that cannot be read, instead of naming, counting and skipping it.
         unfinished: a file that holds the run while it grows; if it is there already, the run continues from it. Delete it
             once you have the result.
-        shard: (which, of how many); with more than one, the state of this shard is returned for `store.finish`.
+        shard: (which, of how many), for a share whose state is returned, for `result`. By default what torchrun says, and
+            then every process returns the whole result.
 
     Memory does not depend on the number of tokens or images (apart from one number an image, layer and statistic).
     Ctrl-C keeps what is done in `unfinished`; the same call then continues and gives the same bits as one that was never
@@ -84,16 +84,18 @@ def collect(
         raise UserError(f"batch size {batch_size}: at least 1.")
     pictures = _pictures(images, limit)
     chosen = _chosen(statistics)
-    run = _Run(model, pictures, chosen, model.layers(layers), tuple(features), image_size, batch_size, shard)
+    group = processes() if shard is None else Processes(*shard)
+    unfinished = None if unfinished is None else group.own(unfinished)
+    run = _Run(model, pictures, chosen, model.layers(layers), tuple(features), image_size, batch_size, group.shard)
     run.resume(unfinished)
     numbered = list(enumerate(pictures))
-    batches = [numbered[i : i + batch_size] for i in range(0, len(numbered), batch_size)][shard[0] :: shard[1]]
+    batches = group.share([numbered[i : i + batch_size] for i in range(0, len(numbered), batch_size)])
     bar = tqdm(
         total=sum(map(len, batches)),
         initial=sum(map(len, batches[: run.done.batches])),
         unit="img",
         desc=model.name,
-        disable=not progress,
+        disable=not progress or group.number > 0,
     )
     with bar, torch.inference_mode(), run.probe:
         run.probe.clear()  # every pass is checked by itself, and a shard may have no picture that can be read
@@ -110,19 +112,19 @@ def collect(
                 if pending is not None:
                     bar.update(run.absorb(*pending))
                 pending = batch, measured
-                if unfinished is not None and run.done.batches and time.monotonic() - last_saved > SAVE_EVERY:
-                    store.write(run.state(), unfinished)
+                if unfinished is not None and run.done.batches and time.monotonic() - last_saved > results.SAVE_EVERY:
+                    results.write(run.state(), unfinished)
                     last_saved = time.monotonic()
             if pending is not None:
                 bar.update(run.absorb(*pending))
         except (KeyboardInterrupt, Exception):
             if unfinished is not None and run.done.batches:
-                store.write(run.state(), unfinished)
+                results.write(run.state(), unfinished)
             raise
     state = run.state(complete=True)
     if unfinished is not None:
-        store.write(state, unfinished)
-    return state if shard[1] > 1 else result([state], model, pictures, image_size)
+        results.write(state, unfinished)
+    return state if shard is not None else result(group.gather(state), model, pictures, image_size)
 
 
 def result(
@@ -161,25 +163,15 @@ def _decoded(batches: Sequence[Sequence[tuple[int, Picture]]], transform: Any) -
         except BadImage as error:
             return error
 
-    with ThreadPoolExecutor(WORKERS, thread_name_prefix="decode") as pool:
-        queue: deque[tuple[Sequence[tuple[int, Picture]], list[Future[Tensor | BadImage]]]] = deque()
-        try:
-            for i in range(len(batches) + AHEAD):
-                if i < len(batches):
-                    queue.append((batches[i], [pool.submit(decode, picture) for _, picture in batches[i]]))
-                if i >= AHEAD:
-                    batch, futures = queue.popleft()
-                    results = [future.result() for future in futures]
-                    good = [
-                        (where, picture.name, result)
-                        for (where, picture), result in zip(batch, results, strict=True)
-                        if isinstance(result, Tensor)
-                    ]
-                    stacked = torch.stack([image for _, _, image in good]) if good else None
-                    bad = [str(result) for result in results if isinstance(result, BadImage)]
-                    yield Batch([name for _, name, _ in good], [where for where, _, _ in good], stacked, bad)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    for batch, decoded in ahead(lambda numbered: decode(numbered[1]), batches):
+        good = [
+            (where, picture.name, result)
+            for (where, picture), result in zip(batch, decoded, strict=True)
+            if isinstance(result, Tensor)
+        ]
+        stacked = torch.stack([image for _, _, image in good]) if good else None
+        bad = [str(result) for result in decoded if isinstance(result, BadImage)]
+        yield Batch([name for _, name, _ in good], [where for where, _, _ in good], stacked, bad)
 
 
 class Done(NamedTuple):
@@ -188,7 +180,7 @@ class Done(NamedTuple):
     batches: int
     images: int
     skipped: int
-    sums: dict[str, store.ExactSum]
+    sums: dict[str, ExactSum]
 
 
 class _Run:
@@ -209,7 +201,7 @@ class _Run:
         self.layers, self.features = layers, features
         model.grid(image_size)  # refuses a size that is no multiple of the patch before anything runs
         self.probe = Probe(model, layers, features, reduce=self._reduce)
-        self.key = store.run_key(
+        self.key = results.run_key(
             {
                 "model": model.architecture,
                 "weights": model.weights.sha256,
@@ -288,7 +280,7 @@ class _Run:
                 if name in self.values:
                     self.values[name][done.images : done.images + len(array)] = array
                 else:
-                    before = done.sums.get(name) or store.ExactSum.zeros(array.shape[1:])
+                    before = done.sums.get(name) or ExactSum.zeros(array.shape[1:])
                     sums[name] = before.plus(array.astype(np.float64).sum(0))
         self.names[done.images :] = batch.names
         self.positions[done.images :] = batch.positions
@@ -338,7 +330,7 @@ class _Run:
 
     def resume(self, unfinished: Path | None) -> None:
         """Take up an interrupted run, if there is one."""
-        state = None if unfinished is None else store.read_unfinished(unfinished, self.key)
+        state = None if unfinished is None else results.read_unfinished(unfinished, self.key)
         if state is None:
             return
         self.skipped = json.loads(state.attrs["skipped"])
@@ -346,7 +338,7 @@ class _Run:
         for name, values in self.values.items():
             values[: len(self.names)] = state[name].values
         sums = {
-            name: store.ExactSum(state[name + store.SUM].values)
+            name: ExactSum(state[name + store.SUM].values)
             for name, statistic in self.statistics.items()
             if statistic.dims and name + store.SUM in state
         }
@@ -358,16 +350,8 @@ def describe_model(
 ) -> xr.Dataset:
     """Add where the numbers of one model come from: coordinates along `model`, attributes for the whole."""
     rows, columns = model.grid(image_size)
-    about: dict[str, object] = {
-        "architecture": model.architecture,
-        "weights": model.weights.name,
-        "weights_sha256": model.weights.sha256,
-        "random_weights": model.weights.random,
-        "precision": model.precision,
-        "preprocessing": str(model.preprocessing),
+    about = results.about_model(model) | {
         "image_size": model.image_size if image_size is None else image_size,
-        "patch_size": model.patch_size,
-        "prefix_tokens": model.prefix_tokens,
         "rows": rows,
         "columns": columns,
     }
@@ -376,5 +360,5 @@ def describe_model(
     dataset = dataset.assign_coords(source=("image", [sources[name] for name in dataset.image.values.tolist()]))
     dataset.layer.attrs = {"long_name": "layer", "units": "1"}
     used = {"images": dataset.sizes["image"], "image_list_sha256": image_source.digest(pictures)}
-    dataset.attrs = {**dataset.attrs, **used, **store.provenance()}
+    dataset.attrs = {**dataset.attrs, **used, **results.provenance()}
     return dataset

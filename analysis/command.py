@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from clearclip.errors import UserError
+from clearclip.loaders import loaders
 from clearclip.names import SHIPPED
 
 if TYPE_CHECKING:
@@ -66,25 +67,8 @@ class Options:
 
 
 def models(chosen: Options) -> "list[Callable[[], Backbone]]":
-    """One loader for each model that was named, checked as far as possible before the first one is loaded."""
-    from clearclip.backbones import load, resolve
-
-    names = chosen.models
-    if chosen.checkpoint and len(chosen.checkpoint) != len(names):
-        raise UserError(f"{len(chosen.checkpoint)} checkpoints for {len(names)} models: name one for each, in order.")
-    if len(set(names)) != len(names):
-        raise UserError("a model is named twice.")
-    for name in names:
-        resolve(name)
-    files = [None if file == Path("-") else file for file in chosen.checkpoint] or [None] * len(names)
-    for file in files:
-        if file is not None and not file.is_file():
-            raise UserError(f"{file}: no such checkpoint file.")
-
-    def loader(name: str, file: Path | None) -> "Callable[[], Backbone]":
-        return lambda: load(name, file, chosen.random, chosen.device, chosen.precision)
-
-    return [loader(name, file) for name, file in zip(names, files, strict=True)]
+    """One loader for each model that was named."""
+    return loaders(chosen.models, chosen.checkpoint, chosen.random, chosen.device, chosen.precision)
 
 
 def paths(chosen: Options, command: str) -> tuple[Path, Path]:
@@ -125,12 +109,14 @@ def collect_all(chosen: Options, statistics: Any, output: Path) -> "xr.Dataset":
     from analysis import store
     from analysis.collection import collect
     from analysis.images import pictures
+    from clearclip import results
+    from clearclip.processes import processes
 
     source = pictures(chosen.sources, chosen.limit)
-    results, kept = [], []
+    collected, kept = [], []
     for name, load in zip(chosen.models, models(chosen), strict=True):
-        unfinished = output.with_name(f".{output.stem}.{name.replace('/', '_').replace(':', '_')}.unfinished.nc")
-        results.append(
+        unfinished = results.unfinished(output, name)
+        collected.append(
             collect(
                 load(),
                 source,
@@ -143,10 +129,10 @@ def collect_all(chosen: Options, statistics: Any, output: Path) -> "xr.Dataset":
             )
         )
         kept.append(unfinished)
-    dataset = store.merge_models(results)
-    store.write(dataset, output)
-    for unfinished in kept:
-        unfinished.unlink(missing_ok=True)
+    dataset = store.merge_models(collected)
+    processes().leave_the_rest_to_the_first()
+    results.write(dataset, output)
+    results.discard(kept)
     return dataset
 
 
@@ -156,12 +142,13 @@ def load_one_by_one(
     """The Dataset of `measure(model, pictures)` over all models, written; or the one named with --data."""
     from analysis import store
     from analysis.images import pictures, readable
+    from clearclip import results
 
     if chosen.data is not None:
         return store.read(chosen.data)
     source = readable(pictures(chosen.sources, chosen.limit), chosen.strict)
     dataset = store.merge_models([measure(load(), source) for load in models(chosen)])
-    store.write(dataset, output)
+    results.write(dataset, output)
     return dataset
 
 

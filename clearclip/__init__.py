@@ -6,14 +6,16 @@ if TYPE_CHECKING:
     from clearclip.backbones import load
     from clearclip.dense import DenseEncoder
     from clearclip.errors import UserError
+    from clearclip.evaluation import evaluate
     from clearclip.recipes import RECIPES, Recipe
     from clearclip.segmenter import Segmenter
     from clearclip.vit import Backbone
 
-__all__ = ["RECIPES", "Backbone", "DenseEncoder", "Recipe", "Segmenter", "UserError", "load"]
+__all__ = ["RECIPES", "Backbone", "DenseEncoder", "Recipe", "Segmenter", "UserError", "evaluate", "load"]
 
 _HOME = {
     "load": "backbones",
+    "evaluate": "evaluation",
     "Backbone": "vit",
     "UserError": "errors",
     "Recipe": "recipes",

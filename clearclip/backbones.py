@@ -5,6 +5,7 @@ everything that can go wrong on the way.
 """
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -111,7 +112,11 @@ def pick_device(device: str | torch.device | None = None) -> torch.device:
     """The named device, or the accelerator if there is one, or the CPU; `UserError` if it does not exist here."""
     if device is None:
         accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        return accelerator or torch.device("cpu")
+        if accelerator is None:
+            return torch.device("cpu")
+        if "LOCAL_RANK" not in os.environ:
+            return accelerator
+        return torch.device(accelerator.type, int(os.environ["LOCAL_RANK"]))  # torchrun: one process an accelerator
     try:
         chosen = torch.device(device)
         torch.empty(0, device=chosen)

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn, TypeVar
 
 import tyro
@@ -22,6 +23,8 @@ def options(kind: type[T], description: str) -> T:
 def run(main: Callable[[], None]) -> NoReturn:
     """Run a command: a user's mistake gives one message and exit code 2, Ctrl-C says that nothing is lost."""
     os.environ["MPLBACKEND"] = "agg"  # commands only write files; a notebook keeps its own backend
+    if int(os.environ.get("RANK", 0)) > 0:  # of the processes that torchrun starts only the first speaks
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 (open as long as the process lives)
     try:
         main()
     except UserError as error:

@@ -1,6 +1,7 @@
 """Pictures with labels: the benchmarks of the paper, a folder of one's own, and the scenes drawn on demand."""
 
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from clearclip.datasets.ade20k import ADE20K
@@ -13,14 +14,15 @@ from clearclip.datasets.folder import FolderDataset
 from clearclip.datasets.voc import VOC20, VOC21
 from clearclip.errors import UserError, closest
 
-__all__ = ["BENCHMARKS", "DATASETS", "Benchmark", "FolderDataset", "LabelledPictures", "Sample", "load"]
+__all__ = ["BENCHMARKS", "DATASETS", "Benchmark", "FolderDataset", "LabelledPictures", "Sample", "load", "parse"]
 
 BENCHMARKS: dict[str, type[Benchmark]] = {
     kind.name: kind for kind in (VOC20, VOC21, Context59, Context60, COCOObject, COCOStuff, Cityscapes, ADE20K)
 }
 
 
-DATASETS = (*BENCHMARKS, "folder", "scenes")
+DRAWN = ("scenes", "scenes_background")  # the latter with all stuff as class 0
+DATASETS = (*BENCHMARKS, "folder", *DRAWN)
 
 
 def load(
@@ -39,9 +41,10 @@ def load(
     """
     if name not in DATASETS:
         raise UserError(f"there is no data set {name!r}; the closest are {closest(name, list(DATASETS))}.")
-    if name == "scenes":
+    if name in DRAWN:
         from clearclip.datasets.scenes import Scenes  # imports torch
 
+        options.setdefault("background", name == "scenes_background")
         try:
             return Scenes("validation" if split == "val" else split, **options)  # type: ignore[arg-type]
         except ValueError as error:
@@ -49,3 +52,31 @@ def load(
     if root is None:
         raise UserError(f"{name} lies on disk: name its folder.")
     return FolderDataset(root, **options) if name == "folder" else BENCHMARKS[name](root, split, names, **options)
+
+
+def parse(text: str, names: str = "clearclip", split: str | None = None, partial: bool = False) -> LabelledPictures:
+    """A data set as it is written on a command line: "voc20:data/voc", "scenes", or a folder of one's own.
+
+    Without a folder a benchmark is looked for in data/, by its family: data/voc, data/context, data/coco, …. The split is
+    by default val for benchmarks and test for scenes.
+
+    Raises `UserError` as `load` does.
+
+    >>> parse("scenes").classes[:2]
+    ['apple', 'ball']
+    """
+    name, colon, root = text.partition(":")
+    if name in DRAWN:
+        return load(name, split=split or "test")
+    if name not in DATASETS and Path(text).is_dir():
+        return FolderDataset(text, partial)
+    if name == "folder":
+        return load(name, root or None, partial=partial)
+    if not colon and name in BENCHMARKS:
+        root = f"data/{BENCHMARKS[name].class_file.partition('_')[0]}"
+    try:
+        return load(name, root or None, names, split or "val", partial=partial)
+    except UserError as error:
+        if colon or name not in BENCHMARKS:
+            raise
+        raise UserError(f"{error}\nIf it lies elsewhere, write {name}:FOLDER.") from error

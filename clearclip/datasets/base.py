@@ -19,11 +19,19 @@ class Sample(NamedTuple):
 
 
 class LabelledPictures(Protocol):
-    """What a data set is to those who evaluate on it: labels are indices into ``classes``, or ``ignore_index``."""
+    """What a data set is to those who evaluate on it: labels are indices into ``classes``, or ``ignore_index``.
+
+    A run is continued only with the same ``identity``.
+    """
 
     name: str
     classes: list[str]
     ignore_index: int
+
+    @property
+    def identity(self) -> str:
+        """A text that changes when the pictures or labels do."""
+        ...
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int) -> Sample: ...

@@ -94,6 +94,12 @@ class LabelledFiles:
             f"found: {found}\nmissing: {shortened(missing)}\nexpected:\n{self.tree.rstrip()}{advice}"
         )
 
+    @property
+    def identity(self) -> str:
+        """What a result is about, as text: its classes, and the names and sizes of its files."""
+        files = (f"{pair.name} {pair.image.stat().st_size} {pair.label.stat().st_size}" for pair in self.pairs)
+        return "\n".join([self.name, *self.classes, *files])
+
     def __len__(self) -> int:
         return len(self.pairs)
 

@@ -157,7 +157,6 @@ class Scenes(Dataset[Sample]):
     19
     """
 
-    name = "scenes"
     ignore_index = 255
 
     def __init__(
@@ -178,10 +177,16 @@ class Scenes(Dataset[Sample]):
             seed,
             kind,
         )
+        self.name = "scenes_background" if background else "scenes"
         self.classes = list(CLASSES_WITH_BACKGROUND if background else CLASSES)
 
     def __len__(self) -> int:
         return self.count
+
+    @property
+    def identity(self) -> str:
+        """What a result is about, as text."""
+        return f"{self.name} {self.split} {self.kind}, seed {self.seed}, {self.count} of {self.size} px"
 
     def stream(self, index: int, purpose: int = 0) -> np.random.Generator:
         """The random stream of scene ``index``; negative indices count from the end."""

@@ -14,7 +14,9 @@ from analysis.collection import collect, result
 from analysis.images import pictures
 from analysis.probe import Probe
 from analysis.statistics import FIGURE_4, STATISTICS, TOKENS, Statistic
+from clearclip import results
 from clearclip.errors import UserError
+from clearclip.exactsum import ExactSum
 
 SIZE = 48  # 3 × 3 patches
 QUIET = {"image_size": SIZE, "batch_size": 2, "progress": False}
@@ -70,7 +72,7 @@ def test_the_dataset_is_as_promised(dino, photos):
 
 def test_netcdf_round_trip(dino, photos, tmp_path):
     got = collect(dino, photos, FIGURE_4 + TOKENS, **QUIET)
-    store.write(got, tmp_path / "deep" / "result.nc")
+    results.write(got, tmp_path / "deep" / "result.nc")
     assert store.read(tmp_path / "deep" / "result.nc").identical(got)
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["result.nc"]
 
@@ -124,7 +126,7 @@ def test_killed_at_a_random_moment(dino, photos, tmp_path):
     kept = tmp_path / "kept.nc"
     script = f"""
 import clearclip, analysis.collection as c
-c.SAVE_EVERY = 0
+c.results.SAVE_EVERY = 0
 c.collect(clearclip.load("dino_vits16", random=True), {str(photos)!r}, unfinished=c.Path({str(kept)!r}),
           image_size={SIZE}, batch_size=1, progress=False)
 """
@@ -217,7 +219,7 @@ def test_exact_sum_does_not_depend_on_order():
     terms = rng.normal(size=(200, 5)) * 10.0 ** rng.integers(-12, 12, (200, 5))
     totals = []
     for order in (np.arange(200), rng.permutation(200), rng.permutation(200)):
-        total = store.ExactSum.zeros((5,))
+        total = ExactSum.zeros((5,))
         for i in order:
             total.add(terms[i])
         totals.append(total.value())
