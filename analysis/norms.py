@@ -1,8 +1,13 @@
-"""How strong are residual and attention output beside each other? Frobenius norm per layer (the bars of paper Fig. 2).
+"""How strong are residual and attention output beside each other? Frobenius norm per layer (paper Fig. 2).
 
-python -m analysis.norms --model clip_vitb16 clip_vitl14
+    python -m analysis.norms --model clip_vitb16 clip_vitl14
+    python -m analysis.norms --miou --model clip_vitb16 clip_vitl14 --dataset coco_stuff
+
+With --miou: of the last block with each attention, beside the mIoU on labelled pictures (the whole of Fig. 2; its options
+are those of the sweeps, see python -m analysis.norms --miou --help).
 """
 
+import sys
 from typing import TYPE_CHECKING
 
 from analysis.command import Options, statistics_command
@@ -22,10 +27,22 @@ def figure(dataset: "xr.Dataset", tokens: str = "patches") -> "Figure":
 
 def main() -> None:
     """The command `python -m analysis.norms`."""
+    if "--miou" in sys.argv:
+        sys.argv.remove("--miou")
+        with_miou()
+        return
     chosen = options(Options, __doc__ or "")
     from analysis.statistics import FIGURE_4
 
     statistics_command(chosen, "norms", FIGURE_4, "frobenius_norm", lambda dataset: figure(dataset, chosen.tokens))
+
+
+def with_miou() -> None:
+    """The command with --miou: a sweep over attentions that also measures the norms."""
+    from analysis.norm_bars import figure_2, recipes
+    from analysis.sweep import SweepOptions, sweep_command
+
+    sweep_command(options(SweepOptions, __doc__ or ""), "norms_miou", recipes(), figure_2, norms=True)
 
 
 if __name__ == "__main__":
