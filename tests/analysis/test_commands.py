@@ -117,7 +117,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_continues(photos, tmp_pa
     import signal
     import time
 
-    script = "import analysis.collection as c, runpy; c.results.SAVE_EVERY = 0; runpy.run_module('analysis.entropy', run_name='__main__')"
+    script = "import clearclip.results as r, runpy; r.SAVE_EVERY = 0; runpy.run_module('analysis.entropy', run_name='__main__')"
     words = ["--model", "dino_vits16", "--random", "--image-size", "32", "--images", str(photos), "--batch-size", "1"]
     process = subprocess.Popen([sys.executable, "-c", script, *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     kept = tmp_path / "results" / ".entropy.dino_vits16.unfinished.nc"
