@@ -105,7 +105,7 @@ def collect(
                 for message in batch.bad:
                     if strict:
                         raise UserError(f"{message} (refused because of strict)")
-                    tqdm.write(f"skipped: {message}")
+                    group.tell(f"skipped: {message}")
                 measured = run.measure(
                     batch
                 )  # only launches work on an accelerator; the batch before is read meanwhile

@@ -8,14 +8,24 @@ are those of the sweeps, see python -m analysis.norms --miou --help).
 """
 
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from analysis.command import Options, statistics_command
+from analysis.sweep import SweepOptions, sweep_command
 from clearclip.cli import options, run
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class MiouOptions(SweepOptions):
+    """Which models, which data sets, and where the results go."""
+
+    miou: bool = False
+    """Measure the norms of the last block with each attention, beside the mIoU; this help is about that."""
 
 
 def figure(dataset: "xr.Dataset", tokens: str = "patches") -> "Figure":
@@ -28,7 +38,6 @@ def figure(dataset: "xr.Dataset", tokens: str = "patches") -> "Figure":
 def main() -> None:
     """The command `python -m analysis.norms`."""
     if "--miou" in sys.argv:
-        sys.argv.remove("--miou")
         with_miou()
         return
     chosen = options(Options, __doc__ or "")
@@ -40,9 +49,8 @@ def main() -> None:
 def with_miou() -> None:
     """The command with --miou: a sweep over attentions that also measures the norms."""
     from analysis.norm_bars import figure_2, recipes
-    from analysis.sweep import SweepOptions, sweep_command
 
-    sweep_command(options(SweepOptions, __doc__ or ""), "norms_miou", recipes(), figure_2, norms=True)
+    sweep_command(options(MiouOptions, __doc__ or ""), "norms_miou", recipes(), figure_2, norms=True)
 
 
 if __name__ == "__main__":

@@ -75,6 +75,8 @@ def evaluate(
     """
     if limit is not None and limit < 1:
         raise UserError(f"limit {limit}: at least one picture is needed.")
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise UserError(f"threshold {threshold}: a score between 0 and 1.")
     chosen = recipes([recipe] if isinstance(recipe, (str, Recipe)) else recipe)
     levels = [protocol.threshold(dataset.name, one) if threshold is None else threshold for one in chosen]
     if any(levels) and dataset.classes[0] != "background":
@@ -115,7 +117,7 @@ def _go_through(run: "_Run", file: Path | None, strict: bool, progress: bool) ->
                 for message in bad:
                     if strict:
                         raise UserError(f"{message} (refused because of strict)")
-                    tqdm.write(f"skipped: {message}")
+                    run.group.tell(f"skipped: {message}")
                 run.absorb([sample for sample in samples if isinstance(sample, Sample)], bad)
                 bar.update(len(batch))
                 if not bar.disable and time.monotonic() - shown > BAR_EVERY:
@@ -202,6 +204,7 @@ class _Run:
         """Confusion matrices of a batch (recipes, classes, classes), and sums of the norms (recipes, 2)."""
         total, norms = torch.zeros_like(self.done.confusion), np.zeros((len(self.chosen), 2))
         owner = self.segmenter.queries.owner
+        finite = torch.ones(len(self.chosen), dtype=torch.bool, device=owner.device)
         for sample, by_recipe in zip(samples, self._logits(samples), strict=True):
             truth = torch.from_numpy(sample.label.astype(np.int64)).to(owner.device, non_blocking=True)
             for i, (logits, level) in enumerate(zip(by_recipe.values(), self.levels, strict=True)):
@@ -212,9 +215,21 @@ class _Run:
                     ignore_index=self.dataset.ignore_index,
                     validate_args=False,
                 )
+                finite[i] &= torch.stack([one.isfinite().all() for _, one in logits.windows]).all()
                 if logits.norms is not None:
                     norms[i] += logits.norms.double().mean(0).cpu().numpy()
+        if not finite.all():
+            self._refuse(self.chosen[int(finite.int().argmin())], samples)
         return total, norms if self.segmenter.norms else None
+
+    def _refuse(self, recipe: Recipe, samples: list[Sample]) -> None:
+        hint = (
+            " In fp16 large residuals overflow: use bf16 or fp32." if self.segmenter.model.precision == "fp16" else ""
+        )
+        raise UserError(
+            f"{', '.join(sample.name for sample in samples)}: recipe {recipe.name} of {self.segmenter.model.name} gave "
+            f"non-finite values.{hint}"
+        )
 
     def _logits(self, samples: list[Sample]) -> Iterator[dict[str, PatchLogits]]:
         return self.segmenter.logits([sample.image for sample in samples])
@@ -300,10 +315,11 @@ def _result(states: Sequence[xr.Dataset], run: _Run) -> xr.Dataset:
         **{knob: ("recipe", [getattr(one, knob) for one in run.chosen]) for knob in knobs},
         "split": ("dataset", [getattr(run.dataset, "split", "all")]),
         "data_sha256": ("dataset", [run.digest]),
+        "windows": ("dataset", [str(run.segmenter.windows)]),
     }
-    skipped = [name for state in states for name in json.loads(state.attrs["skipped"])]
+    skipped = sorted(name for state in states for name in json.loads(state.attrs["skipped"]))
     prompts = run.prompts if isinstance(run.prompts, str) else json.dumps(list(run.prompts))
-    attrs = {"skipped": json.dumps(skipped), "prompts": prompts, "windows": str(run.segmenter.windows)}
+    attrs = {"skipped": json.dumps(skipped), "prompts": prompts}
     return xr.Dataset(variables, coords, attrs | results.provenance())
 
 

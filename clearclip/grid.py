@@ -123,7 +123,7 @@ def merge(results: "Sequence[xr.Dataset]") -> "xr.Dataset":
     import numpy as np
     import xarray as xr
 
-    about = {str(name) for name, values in results[0].coords.items() if values.dims == ("recipe",)} - {"recipe"}
+    about = [str(name) for name, one in results[0].coords.items() if one.dims == ("recipe",) and name != "recipe"]
     knobs = {recipe: one.sel(recipe=recipe) for one in results for recipe in one.recipe.values.tolist()}
     classes = list(dict.fromkeys(name for one in results for name in one["class"].values.tolist()))
     parts = [
@@ -137,8 +137,14 @@ def merge(results: "Sequence[xr.Dataset]") -> "xr.Dataset":
         rows.append(xr.concat(same, "dataset", data_vars="minimal", **how))  # type: ignore[call-overload]
     result = rows[0] if len(rows) == 1 else xr.concat(rows, "model", data_vars="minimal", **how)  # type: ignore[call-overload]
     result.attrs["skipped"] = json.dumps([name for one in results for name in json.loads(one.attrs["skipped"])])
-    coords = {name: ("recipe", np.array([one[name].item() for one in knobs.values()])) for name in about}
-    return result.assign_coords(coords)
+    for row in rows[1:]:  # a recipe may be one of a later model only
+        result["threshold"] = result.threshold.fillna(row.threshold)
+    return result.assign_coords(
+        {
+            name: ("recipe", np.array([one[name].item() for one in knobs.values()]), results[0][name].attrs)
+            for name in about
+        }
+    )
 
 
 def table(dataset: "xr.Dataset") -> "pd.DataFrame":

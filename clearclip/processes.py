@@ -31,6 +31,12 @@ class Processes:
         """A file name that no other process of the run has."""
         return file if self.count == 1 else file.with_name(f"{file.stem}.{self.number}-of-{self.count}{file.suffix}")
 
+    def tell(self, message: str) -> None:
+        """Print beside a progress bar; only the first process has a stdout, so the others use stderr."""
+        from tqdm import tqdm
+
+        tqdm.write(message, file=sys.stderr if self.number else None)
+
     def gather(self, value: Any) -> list[Any]:
         """The value of every process, in order, in each of them."""
         if self.count == 1:

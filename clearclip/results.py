@@ -84,9 +84,10 @@ def unfinished(output: Path, *parts: str) -> Path:
 
 
 def discard(files: Iterable[Path]) -> None:
-    """Delete unfinished files whose result is written, those of every process."""
+    """Delete unfinished files whose result is written, those of every process, and what a killed one left half written."""
     for file in files:
-        for one in file.parent.glob(f"{glob.escape(file.stem)}*{file.suffix}"):
+        name = f"{glob.escape(file.stem)}*{file.suffix}"
+        for one in (*file.parent.glob(name), *file.parent.glob(f".{name}.*.tmp")):
             one.unlink(missing_ok=True)
 
 

@@ -101,7 +101,10 @@ class Backbone:
 
     def project(self, x: Tensor) -> Tensor:
         """The visual projection to the text space, (B, L, D) → (B, L, E); raises `UserError` if there is none."""
-        raise UserError(f"{self.name} has no projection of patch tokens to a text space.")
+        raise UserError(
+            f"{self.name} has no projection of patch tokens to a text space, so it cannot be asked for names: take a CLIP, or "
+            "python -m analysis.prototypes, which needs no text."
+        )
 
     def transform(self, image_size: int | None = None) -> Callable[[Image.Image], Tensor]:
         """The weights' own preprocessing, PIL image → (3, S, S), at their own or another image size."""

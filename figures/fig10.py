@@ -1,0 +1,20 @@
+"""Fig. 10. Label maps of CLIP, MaskCLIP, SCLIP and ClearCLIP beside photo and ground truth; in the paper, of ADE20K.
+
+Which model and which pictures are shown stands above the maps.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+NEEDS = "maps_fig10"
+SHOWN = ("clip", "maskclip", "sclip", "clearclip")
+
+
+def figure(dataset: "xr.Dataset") -> "Figure":
+    """A row a picture (and model), one legend for all."""
+    from analysis import maps
+
+    return maps.figure(dataset, SHOWN, width=maps.PRINTED)
