@@ -4,14 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from open_clip import OPENAI_IMAGENET_TEMPLATES
 from open_clip.model import CLIP
 from timm.models import VisionTransformer
 from torch import Tensor
-from torchmetrics.classification import MulticlassJaccardIndex
 
 from clearclip.backbones import load
 from clearclip.cli import options, run
@@ -19,8 +17,8 @@ from clearclip.datasets.scene_captions import facts
 from clearclip.datasets.scene_textures import STUFF
 from clearclip.datasets.scene_things import THINGS
 from clearclip.datasets.scenes import Scenes
+from clearclip.evaluation import evaluate
 from clearclip.recipes import RECIPES
-from clearclip.segmenter import Segmenter
 from clearclip.vit import Backbone
 from clearclip.windows import Windows
 from clearclip.zoo import CLIP_TINY, DINO_TINY, WEIGHTS, build_clip_tiny, build_dino_tiny, tokenizer
@@ -98,17 +96,14 @@ def knn(bank: Tensor, bank_labels: Tensor, queries: Tensor, labels: Tensor, neig
 
 def segmentation(model: Backbone, proxy: Backbone, count: int) -> dict[str, dict[str, float]]:
     """mIoU of every recipe on test scenes at 64 pixels, in percent: over all classes, things, and kinds of stuff."""
-    scenes = Scenes("test", count)
-    segmenter = Segmenter(model, scenes.classes, RECIPES, windows=Windows(64, 320, 64, 32), proxy=proxy)
-    score = {name: MulticlassJaccardIndex(len(scenes.classes), average="none") for name in RECIPES}
-    for sample in (scenes[i] for i in range(count)):
-        truth = torch.from_numpy(sample.label.astype(np.int64))
-        for name, result in segmenter.each(sample.image)[0].items():
-            score[name].update(torch.from_numpy(result.labels.astype(np.int64)), truth)
+    result = evaluate(
+        model, Scenes("test", count), RECIPES.values(), windows=Windows(64, 320, 64, 32), proxy=proxy, progress=False
+    )
     parts = {"all": slice(None), "things": slice(len(THINGS)), "stuff": slice(len(THINGS), None)}
+    iou = result.iou.squeeze(("model", "dataset"))
     return {
-        name: {part: 100 * metric.compute()[which].mean().item() for part, which in parts.items()}
-        for name, metric in score.items()
+        name: {part: iou.sel(recipe=name).isel({"class": which}).mean().item() for part, which in parts.items()}
+        for name in RECIPES
     }
 
 

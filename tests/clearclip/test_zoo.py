@@ -30,7 +30,7 @@ from clearclip.zoo.train_clip import Config as ClipConfig
 from clearclip.zoo.train_clip import contrastive_loss, false_negatives
 from clearclip.zoo.train_clip import main as train_clip
 from clearclip.zoo.train_dino import Config as DinoConfig
-from clearclip.zoo.train_dino import crops, distillation_loss
+from clearclip.zoo.train_dino import balanced, crops, distillation_loss, look, most_alike
 from clearclip.zoo.train_dino import main as train_dino
 from clearclip.zoo.training import learning_rate
 
@@ -147,16 +147,39 @@ def test_crops_lie_inside_the_picture():
 
 
 def test_distillation_loss_against_its_definition():
-    config = DinoConfig()
-    student, teacher = torch.randn(4, 5, 9), torch.randn(2, 5, 9)
+    student, target = torch.randn(4, 5, 9), torch.rand(2, 5, 9).softmax(-1)
     terms = []
     for t in range(2):
         for s in range(4):
             if s != t:
-                p = torch.softmax(teacher[t] / config.teacher_temperature, -1)
-                q = torch.softmax(student[s] / config.student_temperature, -1)
-                terms.append(-(p * q.log()).sum(-1).mean())
-    torch.testing.assert_close(distillation_loss(student, teacher, config), sum(terms) / 6)
+                q = torch.softmax(student[s] / 0.1, -1)
+                terms.append(-(target[t] * q.log()).sum(-1).mean())
+    torch.testing.assert_close(distillation_loss(student, target, 0.1), sum(terms) / 6)
+
+
+def test_balancing_uses_every_prototype_equally():
+    """Also where one prototype wins for all; the cross ratios of the outputs stay."""
+    outputs = torch.rand(2, 20, 8)
+    outputs[..., 3] += 1
+    assert ((outputs / 0.5).softmax(-1).mean((0, 1)).argmax()) == 3
+    target = balanced(outputs, 0.5, rounds=50)
+    torch.testing.assert_close(target.sum(-1), torch.ones(2, 20))
+    torch.testing.assert_close(target.mean((0, 1)), torch.full((8,), 1 / 8))
+    cross = (target[0, 0, 0] * target[1, 1, 1] / (target[0, 0, 1] * target[1, 1, 0])).log()
+    expected = (outputs[0, 0, 0] + outputs[1, 1, 1] - outputs[0, 0, 1] - outputs[1, 1, 0]) / 0.5
+    torch.testing.assert_close(cross, expected, rtol=1e-3, atol=1e-4)  # scaling rows and columns keeps cross ratios
+
+
+def test_a_look_does_not_depend_on_the_place():
+    picture = torch.randn(1, 3, 8, 8)
+    torch.testing.assert_close(look(picture), look(picture.flip(-1)))
+    torch.testing.assert_close(look(picture)[0, :3], picture.mean((0, 2, 3)))
+    assert not look(torch.ones(1, 3, 8, 8))[0, 3:].any()
+
+
+def test_the_most_alike_begin_with_the_first():
+    looks = torch.nn.functional.normalize(torch.tensor([[1.0, 0], [-1, 0], [1, 0.1], [0, 1], [1, 0.5]]), dim=-1)
+    assert most_alike(looks, 3).tolist() == [0, 2, 4]
 
 
 def test_learning_rate():
@@ -247,8 +270,10 @@ def test_segmentation_score_is_the_mean_iou_over_the_whole_set():
     segmenter = Segmenter(load("clip_tiny"), scenes.classes, "sclip", windows=Windows(64, 320, 64, 32))
     pairs = [(segmenter(sample.image).labels, sample.label) for sample in (scenes[i] for i in range(3))]
     guess, truth = (np.stack(part) for part in zip(*pairs, strict=True))
-    iou = [np.sum((guess == c) & (truth == c)) / max(np.sum((guess == c) | (truth == c)), 1) for c in range(26)]
+    unions = [np.sum((guess == c) | (truth == c)) for c in range(26)]  # a class that is in neither does not count
+    iou = [np.sum((guess == c) & (truth == c)) / unions[c] if unions[c] else np.nan for c in range(26)]
     scores = segmentation(load("clip_tiny"), load("dino_tiny"), 3)
     assert set(scores) == set(RECIPES)
     assert scores["sclip"] == pytest.approx(
-        {"all": 100 * np.mean(iou), "things": 100 * np.mean(iou[:18]), "stuff": 100 * np.mean(iou[18:])}, abs=1e-3)
+        {"all": 100 * np.nanmean(iou), "things": 100 * np.nanmean(iou[:18]), "stuff": 100 * np.nanmean(iou[18:])}, abs=1e-3
+    )
