@@ -1,0 +1,181 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 1 · Where does the noise come from?
+#
+# A CLIP learns which sentence belongs to which picture. Ask every *patch* of the picture which word it is closest to,
+# and you get a map of the picture, but a noisy one. ClearCLIP looks for the place where the noise enters and finds it
+# in the last block, which adds two maps:
+#
+# $$X_\mathrm{sum} = X_\mathrm{res} + X_\mathrm{attn}$$
+#
+# the residual connection (all that earlier blocks have written) and the output of the attention. This notebook reads
+# the three maps one by one (paper Figs. 1, 3 and 9).
+#
+# It runs without a network on the small CLIP that comes with the package, which knows drawn scenes only. For the real
+# one change the first line of the next cell; for photographs with labels the second.
+
+# %%
+from clearclip.datasets import load
+
+MODEL = "clip_tiny"  # the real one: "clip_vitb16"
+DATA = load("scenes", split="test", size=128)  # photographs: load("voc20", "data/voc")
+SHOWN, LIMIT = (0, 3, 4), 24  # the pictures that are drawn, and how many are measured
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+import clearclip
+from analysis import featuremaps, layers, maps, prototype_run, prototypes
+from analysis.images import Picture
+
+model = clearclip.load(MODEL)
+print(f"{model.name}: {model.depth} blocks, {model.width} channels, weights: {model.weights.name}")
+
+# %% [markdown]
+# ## The three maps, seen
+#
+# Each map goes through the model's own last normalisation and projection and is compared with the class names. Beside
+# them: `CLIP`, the block as it is, and `ClearCLIP`, which keeps the attention output alone, with q-q attention and
+# without FFN.
+
+# %%
+READ = ["X_sum", "X_res", "X_attn", "clip", "clearclip"]
+samples = [DATA[i] for i in range(LIMIT)]
+found = maps.label_maps(model, samples, DATA.classes, READ)
+found.attrs["dataset"] = DATA.name
+
+maps.figure(found, images=SHOWN)
+plt.show()
+
+# %% [markdown]
+# **What one sees.** `X_sum` and `X_res` look alike: here the residual decides. Their regions spill over the outlines.
+# `X_attn` and, more so, `ClearCLIP` follow the things closely. With the real CLIP the paper shows the same, and there
+# the regions also have the right names. Here they do not: the small model calls snow a tree. So two questions have to
+# be kept apart: *are the regions right*, and *are their names right*?
+
+# %% [markdown]
+# ## The three maps, measured
+#
+# `right` is the share of pixels with the true class. `regions right` asks about the regions only: each found region
+# takes the true class that is most frequent in it, as if someone corrected its name by hand. A picture left as one
+# region already gets the number in the last row, and more regions make it easier, so `regions` tells how many there are
+# (names on over 1 % of a picture).
+
+
+# %%
+def regions_right(labels: np.ndarray, truth: np.ndarray) -> float:
+    """Percent of pixels that are right once every region has the best name."""
+    pairs = pd.crosstab(labels.ravel(), truth.ravel()).to_numpy()
+    return 100 * pairs.max(1).sum() / pairs.sum()
+
+
+def measured(predicted: list[np.ndarray], truth: list[np.ndarray]) -> dict[str, float]:
+    """What the table below has in its columns."""
+    counts = [np.unique(one, return_counts=True)[1] / one.size for one in predicted]
+    return {
+        "right": np.mean([100 * (one == true).mean() for one, true in zip(predicted, truth, strict=True)]),
+        "regions right": np.mean([regions_right(one, true) for one, true in zip(predicted, truth, strict=True)]),
+        "regions": np.mean([(shares > 0.01).sum() for shares in counts]),
+    }
+
+
+truth = [row.truth for row in maps.rows(found)]
+numbers = {name: measured(list(found.labels.sel(recipe=name).values[0]), truth) for name in READ}
+numbers["one region"] = {**measured([np.zeros_like(one) for one in truth], truth), "right": np.nan}
+pd.DataFrame(numbers).T.round(1)
+
+# %% [markdown]
+# **In this small model** the regions of the attention output are about as right as those of the residual, with fewer of
+# them, but their names are almost all wrong. `ClearCLIP` inherits that. This is where the small model and the paper
+# part: for the real CLIP-B/16 the paper reports (Fig. 3, mIoU on COCO-Stuff) 4.4 for `X_sum`, 0.01 for `X_res` and 11.6
+# for `X_attn`. There the names are in the attention output and the residual is noise; here it is the other way round.
+#
+# ## Which layer loses the names?
+#
+# Nothing forces us to read the last block. Reading the three maps of *every* block in the same way gives a "logit lens"
+# for patches, all from one pass over the pictures. mIoU is the mean, over classes, of the overlap between found and
+# true pixels.
+
+# %%
+lens = clearclip.evaluate(model, DATA, layers.recipes(model), limit=LIMIT, progress=False)
+layers.figure(lens)
+plt.show()
+
+# %%
+layers.by_layer(lens).squeeze().to_pandas().round(1)
+
+# %% [markdown]
+# **What one sees in the small model.** The attention output speaks the language of the text in some blocks, in block 11
+# better than the residual that enters it, and not at all in block 12: the last attention does something else. The
+# residual simply collects, and what it has collected by the end is named about as well as anything.
+#
+# ## Is it only the words?
+#
+# The text can be left out altogether: half of the pictures give the mean feature of each class, and the other half is
+# segmented by the most similar of these. That asks what a map *knows*, in whatever direction it may be written.
+
+# %%
+known = prototype_run.measure(model, DATA, limit=2 * LIMIT, progress=False)
+prototypes.figure(known)
+plt.show()
+
+# %%
+last = known.miou.sel(layer=[model.depth - 1, model.depth]).squeeze()
+last.stack(map=("similarity", "feature")).reset_coords(drop=True).to_pandas().T.round(1)
+
+# %% [markdown]
+# **In the small model** the last attention output also knows little of the classes without any text: it parts things
+# from grounds and says no more. The residual keeps what the middle layers knew. Whether this is a matter of size, data
+# or training cannot be told from one small model.
+#
+# ## The residual from inside
+#
+# Why would a residual be noisy at all? The paper shows the maps as surfaces over tokens and channels (Fig. 9): in the
+# real CLIP a few channels of `X_res` tower over all others, and adding `X_attn` changes nothing there.
+
+# %%
+pictures = [Picture(f"picture {i}", lambda i=i: DATA[i].image, 0, DATA.name) for i in SHOWN]
+surfaces = featuremaps.feature_maps(model, pictures)
+featuremaps.figure(surfaces.isel(image=[0]))
+plt.show()
+
+# %%
+peaks = featuremaps.peaks(surfaces.feature_map, count=1)
+peaks["peak over median"] = peaks["value"].abs() / peaks["median"]
+columns = ["value", "median", "peak over median"]
+peaks.groupby("feature")[columns].agg(lambda values: values.abs().mean()).round(1)
+
+# %% [markdown]
+# **What one sees.** In the small model, too, the residual is many times larger than the attention output, entry by
+# entry, so it decides the sum. But its peaks stand only a few times above the median entry, no more than those of the
+# attention output. In the real CLIP-B/16 the largest entry of the last `X_res` is about 90 times that of early layers.
+# The small model has the *imbalance* of the paper, not its towering channels.
+#
+# ## What to take home
+#
+# | | the paper, real CLIP-B/16 | here, `clip_tiny` |
+# |---|---|---|
+# | `X_res` outweighs `X_attn` in the last block | yes | yes |
+# | it does so through a few towering channels | yes | **no** |
+# | regions of `X_attn` follow the things | yes | yes |
+# | the names are in `X_attn`, so dropping the residual helps | yes | **no**: they are in `X_res` |
+#
+# ## How to go on
+#
+# * `MODEL = "clip_vitb16"` in the first cell, and `DATA = load("voc20", "data/voc")`.
+# * From a terminal: `python -m analysis.maps --model clip_vitb16 --images my/photos --classes "horse, grass, sky"`,
+#   `python -m analysis.layers --model clip_vitb16 --dataset voc20:data/voc`, `python -m analysis.featuremaps --model
+#   clip_vitb16`.
+# * Notebook 2 follows the residual through all layers and compares CLIP with DINO; notebook 4 scales it and takes it
+#   apart.
