@@ -170,7 +170,7 @@ pd.DataFrame(rows).T.sort_index(level=0, sort_remaining=False).round(2)
 #
 # ## How to go on
 #
-# * `MODEL, AGAINST = "clip_vitb16", "dino_vitb16"` in the first cell; any two or more names of the README work.
+# * `MODEL, AGAINST = "clip_vitb16", "dino_vitb16"` in the first cell; any two names of models work.
 # * From a terminal, resumable and for thousands of pictures: `python -m analysis.entropy --model clip_vitb16
 #   dino_vitb16 --images my/photos`, likewise `analysis.maxima`, `analysis.channels`, `analysis.norms`,
 #   `analysis.tokens`.

@@ -128,8 +128,8 @@ shown = both.kurtosis.sel(tokens="patches", layer=[1, 6, 12]).mean("image").rese
 shown.stack(column=("model", "feature")).to_pandas().round(1)
 
 # %% [markdown]
-# **What one sees.** Both models stay near 3, so neither has the few towering entries of the real CLIP; the entropy of
-# the small CLIP falls because its residual grows as a whole. A statistic of your own can tell two explanations apart.
+# **What one sees.** Both models stay near 3, so neither has the few towering entries of the real CLIP; their
+# entropy falls because the residual grows as a whole. A statistic of your own can tell two explanations apart.
 
 # %% [markdown]
 # ## A recipe
