@@ -21,8 +21,10 @@ def loaders(
 
     if checkpoints and len(checkpoints) != len(names):
         raise UserError(f"{len(checkpoints)} checkpoints for {len(names)} models: name one for each, in order.")
-    if not names or len(set(names)) != len(names):
-        raise UserError("name at least one model, and each once.")
+    if not names:
+        raise UserError("no model is named.")
+    if len(set(names)) != len(names):
+        raise UserError("a model is named twice.")
     for name in names:
         resolve(name)
     files = [None if file == Path("-") else file for file in checkpoints] or [None] * len(names)

@@ -69,6 +69,7 @@ def show_list() -> None:
         classes = len(class_names(kind.class_file)) + kind.background
         print(f"{name:12} {classes:3} classes, {' or '.join(map(str, kind.counts['val']))} pictures in val")
     print(f"{'folder':12} images/, labels/, classes.txt\n{'scenes':12} drawn on demand, exact labels, no folder")
+    print(f"{'scenes_background':12} the same with all stuff as background")
 
 
 def show_check(chosen: Check) -> None:
@@ -98,12 +99,12 @@ def show_check(chosen: Check) -> None:
 
 def opened(chosen: Check) -> "LabelledPictures":
     """The data set with its complete pairs, downloaded first if that is wanted."""
-    from clearclip.datasets import load
+    from clearclip.datasets import DRAWN, load
 
-    extra: dict[str, bool] = {} if chosen.dataset == "scenes" else {"partial": True}
+    extra: dict[str, bool] = {} if chosen.dataset in DRAWN else {"partial": True}
     if chosen.download:
         if chosen.dataset not in ("voc20", "voc21"):
-            raise UserError(f"{chosen.dataset} cannot be downloaded from here, only voc20 and voc21; see the README.")
+            raise UserError(f"{chosen.dataset} cannot be downloaded from here, only voc20 and voc21; docs/guide/benchmarks.md says where the others are.")
         extra["download"] = True
     return load(chosen.dataset, chosen.root, chosen.names, chosen.split, **extra)
 
