@@ -104,7 +104,10 @@ def opened(chosen: Check) -> "LabelledPictures":
     extra: dict[str, bool] = {} if chosen.dataset in DRAWN else {"partial": True}
     if chosen.download:
         if chosen.dataset not in ("voc20", "voc21"):
-            raise UserError(f"{chosen.dataset} cannot be downloaded from here, only voc20 and voc21; docs/guide/benchmarks.md says where the others are.")
+            raise UserError(
+                f"{chosen.dataset} cannot be downloaded from here, only voc20 and voc21; docs/guide/benchmarks.md says where the "
+                "others are."
+            )
         extra["download"] = True
     return load(chosen.dataset, chosen.root, chosen.names, chosen.split, **extra)
 
