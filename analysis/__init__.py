@@ -3,13 +3,18 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analysis.collection import collect
-    from analysis.probe import Probe
-    from analysis.statistics import STATISTICS, Statistic
+    from analysis.probes.collection import collect
+    from analysis.probes.probe import Probe
+    from analysis.probes.statistics import STATISTICS, Statistic
 
 __all__ = ["STATISTICS", "Probe", "Statistic", "collect"]
 
-_HOME = {"collect": "collection", "Probe": "probe", "Statistic": "statistics", "STATISTICS": "statistics"}
+_HOME = {
+    "collect": "probes.collection",
+    "Probe": "probes.probe",
+    "Statistic": "probes.statistics",
+    "STATISTICS": "probes.statistics",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from clearclip.recipes import Recipe
+    from clearclip.methods.recipes import Recipe
 
 ATTENTIONS = ("qk", "qq", "kk", "vv", "identity")
 VARIANTS = {"full": (True, True), "-FFN": (True, False), "-RC": (False, True), "-RC-FFN": (False, False)}
@@ -38,7 +38,7 @@ def recipes() -> "list[Recipe]":
     >>> len(recipes()), recipes()[7].name
     (20, 'qq -RC-FFN')
     """
-    from clearclip.recipes import Recipe
+    from clearclip.methods.recipes import Recipe
 
     return [
         Recipe(name_of(attention, *flags), attention, residual=flags[0], ffn=flags[1])
@@ -49,9 +49,10 @@ def recipes() -> "list[Recipe]":
 
 def figure(dataset: "xr.Dataset") -> "Figure":
     """Fig. 5: mean mIoU over datasets for every attention and variant, one panel a model, published values as open markers."""
-    from analysis import published, sweep_plot
-    from analysis.plot import title
-    from clearclip.style import style
+    from analysis.plots import panels as sweep_plot
+    from analysis.plots.lines import title
+    from analysis.sweeps import published
+    from clearclip.segmentation.style import style
 
     datasets = sweep_plot.for_mean(dataset)
     shown = _shown(dataset)
@@ -76,8 +77,9 @@ def figure(dataset: "xr.Dataset") -> "Figure":
 
 def figure_8(dataset: "xr.Dataset") -> "Figure":
     """Fig. 8: every dataset by itself, a row a model, a column a dataset; a vertical line joins an attention's variants."""
-    from analysis import published, sweep_plot
-    from clearclip.style import style
+    from analysis.plots import panels as sweep_plot
+    from analysis.sweeps import published
+    from clearclip.segmentation.style import style
 
     shown, names = _shown(dataset), dataset.dataset.values.tolist()
     with style():
@@ -102,8 +104,8 @@ def figure_8(dataset: "xr.Dataset") -> "Figure":
 
 def _shown(dataset: "xr.Dataset") -> dict[str, dict[str, str]]:
     """Attention → variant → recipe, of what the Dataset has of this sweep; attentions and variants in the paper's order."""
-    from analysis import sweep_plot
-    from clearclip.recipes import Recipe
+    from analysis.plots import panels as sweep_plot
+    from clearclip.methods.recipes import Recipe
 
     found = {
         attention: {
@@ -123,7 +125,7 @@ def _used(shown: dict[str, dict[str, str]]) -> list[str]:
 
 
 def _attention_axis(axes: "Axes", attentions: list[str]) -> None:
-    from analysis import sweep_plot
+    from analysis.plots import panels as sweep_plot
 
     axes.set_xticks(range(len(attentions)), [sweep_plot.ATTENTION_LABEL[one] for one in attentions])
     axes.set_xlim(-0.6, len(attentions) - 0.4)

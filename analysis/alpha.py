@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-    from clearclip.recipes import Recipe
+    from clearclip.methods.recipes import Recipe
 
 ALPHAS = (0.1, 0.5, 1.0, 2.0, 10.0, 100.0)
 
@@ -26,7 +26,7 @@ def recipes() -> "list[Recipe]":
     >>> len(recipes()), recipes()[6].name
     (30, 'qq alpha=0.1')
     """
-    from clearclip.recipes import Recipe
+    from clearclip.methods.recipes import Recipe
 
     return [Recipe(f"{one} alpha={alpha:g}", one, ffn=False, alpha=alpha) for one in ATTENTIONS for alpha in ALPHAS]
 
@@ -35,9 +35,10 @@ def figure(dataset: "xr.Dataset") -> "Figure":
     """Fig. 6: mean mIoU over datasets against α, a line an attention, one panel a model, published values as open markers."""
     from matplotlib.ticker import FuncFormatter, NullLocator
 
-    from analysis import published, sweep_plot
-    from analysis.plot import title
-    from clearclip.style import style
+    from analysis.plots import panels as sweep_plot
+    from analysis.plots.lines import title
+    from analysis.sweeps import published
+    from clearclip.segmentation.style import style
 
     datasets, shown = sweep_plot.for_mean(dataset), _shown(dataset)
     with style():
@@ -67,8 +68,8 @@ def figure(dataset: "xr.Dataset") -> "Figure":
 
 def _shown(dataset: "xr.Dataset") -> dict[str, dict[float, str]]:
     """Attention → α → recipe, of what the Dataset has of this sweep."""
-    from analysis import sweep_plot
-    from clearclip.recipes import Recipe
+    from analysis.plots import panels as sweep_plot
+    from clearclip.methods.recipes import Recipe
 
     found: dict[str, dict[float, str]] = {attention: {} for attention in ATTENTIONS}
     for name in dataset.recipe.values.tolist():

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from analysis.command import Options, announce, load_one_by_one, paths, with_origin
+from analysis.commands import Options, announce, load_one_by_one, paths, with_origin
 from clearclip.cli import options, run
 from clearclip.errors import UserError
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-    from analysis.images import Picture
-    from clearclip.vit import Backbone
+    from analysis.probes.images import Picture
+    from clearclip.models.backbone import Backbone
 
 THUMBNAIL = 224  # pixels of the photo that is kept beside its maps
 AFFINITIES = ("qk", "qq", "kk", "vv")
@@ -87,7 +87,7 @@ def asked(model: "Backbone", pictures: "list[Picture]", chosen: AttentionOptions
     import torch
     import xarray as xr
 
-    from analysis.collection import describe_model
+    from analysis.probes.collection import describe_model
 
     layers, heads = model.layers(chosen.layers or (model.depth,)), chosen.heads or tuple(range(1, model.heads + 1))
     rows, columns = model.grid(chosen.image_size)
@@ -153,7 +153,7 @@ def figure(dataset: "xr.Dataset") -> "Figure":
 
     Each map is scaled to its own 99.5th percentile, so that one bright patch does not hide the rest.
     """
-    from analysis import plot
+    from analysis.plots import lines as plot
 
     if "attention" not in dataset:
         raise UserError("this Dataset has no attention maps: write it with python -m analysis.attention.")

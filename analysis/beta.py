@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-    from clearclip.recipes import Recipe
+    from clearclip.methods.recipes import Recipe
 
 BETAS = (0.0, 0.05, 0.1, 0.3, 0.5, 0.7, 1.0)
 NORMALISED = "X_res normalised"
@@ -35,7 +35,7 @@ def recipes() -> "list[Recipe]":
     >>> [one.name for one in recipes()][-2:]
     ['beta=100%', 'X_res normalised']
     """
-    from clearclip.recipes import Recipe
+    from clearclip.methods.recipes import Recipe
 
     pruned = [Recipe(name_of(beta), "qq", ffn=False, beta=beta) for beta in BETAS]
     return [*pruned, Recipe(NORMALISED, "qq", ffn=False, normalize_residual=True)]
@@ -48,7 +48,7 @@ def label(recipe: "Recipe") -> str:
 
 def shown(dataset: "xr.Dataset") -> list[str]:
     """The Dataset's recipes of this sweep, by rising β, the normalised residual last. Raises `UserError` if it has none."""
-    from analysis import sweep_plot
+    from analysis.plots import panels as sweep_plot
 
     names = [sweep_plot.find(dataset, one) for one in recipes()]
     found = [name for name in names if name]
@@ -58,9 +58,10 @@ def shown(dataset: "xr.Dataset") -> list[str]:
 
 def figure(dataset: "xr.Dataset") -> "Figure":
     """Table 4 as a figure: mean mIoU over datasets against β, one panel a model, published values as open markers."""
-    from analysis import published, sweep_plot
-    from analysis.plot import title
-    from clearclip.style import style
+    from analysis.plots import panels as sweep_plot
+    from analysis.plots.lines import title
+    from analysis.sweeps import published
+    from clearclip.segmentation.style import style
 
     names, datasets = shown(dataset), sweep_plot.for_mean(dataset, published.BENCHMARKS)
     chosen = [sweep_plot.recipe_of(dataset, name) for name in names]

@@ -8,7 +8,7 @@ The table gives the share of the absolute mass that lies in the 5 strongest chan
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from analysis.command import Options, statistics_command
+from analysis.commands import Options, statistics_command
 from clearclip.cli import options, run
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def figure(dataset: "xr.Dataset", tokens: str = "patches") -> "Figure":
     import matplotlib as mpl
     import numpy as np
 
-    from analysis import plot
+    from analysis.plots import lines as plot
 
     models, features = dataset.model.values.tolist(), dataset.feature.values.tolist()
     layers = dataset.layer.values.tolist()
@@ -73,7 +73,7 @@ def _short(values: "xr.DataArray") -> str:
 def main() -> None:
     """The command `python -m analysis.channels`."""
     chosen = options(ChannelOptions, __doc__ or "")
-    from analysis.statistics import STATISTICS, channel_statistics
+    from analysis.probes.statistics import STATISTICS, channel_statistics
 
     statistics = {"channel_dominance": STATISTICS["channel_dominance"], **channel_statistics(chosen.normalization)}
     statistics_command(

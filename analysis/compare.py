@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-    from clearclip.recipes import Recipe
+    from clearclip.methods.recipes import Recipe
 
 MEASURED, PUBLISHED, DIFFERENCE = "measured", "published", "difference"
 
@@ -27,7 +27,7 @@ def recipes() -> "list[Recipe]":
     >>> [one.name for one in recipes()][:6]
     ['clip', 'maskclip', 'sclip', 'clip_surgery', 'gem', 'clearclip']
     """
-    from clearclip.recipes import RECIPES
+    from clearclip.methods.recipes import RECIPES
 
     return [one for one in RECIPES.values() if "proxy" not in one.affinity]
 
@@ -47,7 +47,7 @@ def beside(
     """
     import pandas as pd
 
-    from analysis import sweep_plot
+    from analysis.plots import panels as sweep_plot
 
     names = {one.name: name for one in wanted if (name := sweep_plot.find(dataset, one))}
     waiting = {(model, recipe): None for model in dataset.model.values.tolist() for recipe in names}
@@ -96,7 +96,8 @@ def _row(values: dict[str, float], columns: Sequence[str], mean_of: Sequence[str
 
 def table(dataset: "xr.Dataset") -> "pd.DataFrame":
     """Rows are models and methods, each measured, published and their difference; columns are datasets; mIoU in %."""
-    from analysis import published, sweep_plot
+    from analysis.plots import panels as sweep_plot
+    from analysis.sweeps import published
 
     wanted = [sweep_plot.recipe_of(dataset, name) for name in dataset.recipe.values.tolist()]
     names, models = dataset.dataset.values.tolist(), dataset.model.values.tolist()
@@ -119,8 +120,9 @@ def table(dataset: "xr.Dataset") -> "pd.DataFrame":
 def figure(dataset: "xr.Dataset") -> "Figure":
     """mIoU of every method; a row a model, a column a dataset, coloured by what is left of the last block, published values
     as open markers."""
-    from analysis import published, sweep_plot
-    from clearclip.style import style
+    from analysis.plots import panels as sweep_plot
+    from analysis.sweeps import published
+    from clearclip.segmentation.style import style
 
     names, models = dataset.dataset.values.tolist(), dataset.model.values.tolist()
     chosen = [sweep_plot.recipe_of(dataset, name) for name in dataset.recipe.values.tolist()]

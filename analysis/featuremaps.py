@@ -9,7 +9,7 @@ it is two pictures and the last layer.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from analysis.command import Options, announce, load_one_by_one, paths, with_origin
+from analysis.commands import Options, announce, load_one_by_one, paths, with_origin
 from clearclip.cli import options, run
 from clearclip.errors import UserError
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mpl_toolkits.mplot3d.axes3d import Axes3D
 
-    from analysis.images import Picture
-    from clearclip.vit import Backbone
+    from analysis.probes.images import Picture
+    from clearclip.models.backbone import Backbone
 
 PEAKS = 3  # channels marked in a surface
 CELLS = (
@@ -46,9 +46,9 @@ def feature_maps(
     import torch
     import xarray as xr
 
-    from analysis.collection import describe_model
-    from analysis.probe import Probe
-    from clearclip.blocks import FEATURES
+    from analysis.probes.collection import describe_model
+    from analysis.probes.probe import Probe
+    from clearclip.models.block import FEATURES
 
     wanted = layers or (model.depth,)
     transform = model.transform(image_size)
@@ -104,7 +104,7 @@ def peaks(values: "xr.DataArray", count: int = PEAKS) -> "pd.DataFrame":
 
 def figure(dataset: "xr.Dataset", tokens: str = "patches") -> "Figure":
     """Fig. 9: a row a picture (and model and layer), a column a feature; the strongest channels are marked and named."""
-    from analysis import plot
+    from analysis.plots import lines as plot
 
     if "feature_map" not in dataset:
         raise UserError("this Dataset has no feature maps: write it with python -m analysis.featuremaps.")

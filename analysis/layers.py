@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-    from clearclip.recipes import Recipe
-    from clearclip.vit import Backbone
+    from clearclip.methods.recipes import Recipe
+    from clearclip.models.backbone import Backbone
 
 
 def recipes(model: "Backbone") -> "list[Recipe]":
     """Three feature maps of each of the model's layers."""
-    from clearclip.blocks import FEATURES
-    from clearclip.recipes import feature_recipe
+    from clearclip.methods.recipes import feature_recipe
+    from clearclip.models.block import FEATURES
 
     return [feature_recipe(feature, layer) for layer in range(1, model.depth + 1) for feature in FEATURES]
 
@@ -33,9 +33,9 @@ def by_layer(dataset: "xr.Dataset") -> "xr.DataArray":
     import numpy as np
     import xarray as xr
 
-    from analysis import sweep_plot
-    from clearclip.blocks import FEATURES
-    from clearclip.recipes import feature_recipe
+    from analysis.plots import panels as sweep_plot
+    from clearclip.methods.recipes import feature_recipe
+    from clearclip.models.block import FEATURES
 
     found = {}
     for name in dataset.recipe.values.tolist():
@@ -60,7 +60,7 @@ def by_layer(dataset: "xr.Dataset") -> "xr.DataArray":
 
 def table(dataset: "xr.Dataset") -> "pd.DataFrame":
     """Rows are layers, columns model, dataset and feature; mIoU in %."""
-    from clearclip.blocks import FEATURES
+    from clearclip.models.block import FEATURES
 
     wide = by_layer(dataset).to_series().unstack(["model", "dataset", "feature"])
     order = [(m, d, f) for m in dataset.model.values for d in dataset.dataset.values for f in FEATURES]
@@ -69,11 +69,12 @@ def table(dataset: "xr.Dataset") -> "pd.DataFrame":
 
 def figure(dataset: "xr.Dataset") -> "Figure":
     """mIoU of X_res, X_attn, X_sum against the layer; a column a model, a row a dataset, published values as open markers."""
-    from analysis import published, sweep_plot
-    from analysis.plot import FEATURE_LABEL, FEATURE_STYLE, layer_axis, title
-    from clearclip.blocks import FEATURES
-    from clearclip.recipes import feature_recipe
-    from clearclip.style import style
+    from analysis.plots import panels as sweep_plot
+    from analysis.plots.lines import FEATURE_LABEL, FEATURE_STYLE, layer_axis, title
+    from analysis.sweeps import published
+    from clearclip.methods.recipes import feature_recipe
+    from clearclip.models.block import FEATURES
+    from clearclip.segmentation.style import style
 
     values = by_layer(dataset)
     names, models = dataset.dataset.values.tolist(), dataset.model.values.tolist()

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from clearclip.cli import options, run
 from clearclip.errors import UserError
-from clearclip.loaders import loaders
-from clearclip.names import SHIPPED
+from clearclip.models.loaders import loaders
+from clearclip.models.names import SHIPPED
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from clearclip.datasets.base import Sample
-    from clearclip.overlay import Row
-    from clearclip.recipes import Recipe
-    from clearclip.segmenter import Segmenter
-    from clearclip.vit import Backbone
+    from clearclip.methods.recipes import Recipe
+    from clearclip.models.backbone import Backbone
+    from clearclip.segmentation.overlay import Row
+    from clearclip.segmentation.segmenter import Segmenter
 
 FEATURES = ("X_sum", "X_res", "X_attn")  # in the order of the paper's Fig. 1
 RECIPES = ("clip", "maskclip", "sclip", "clearclip", *FEATURES)
@@ -97,7 +97,7 @@ def label_maps(
     import numpy as np
     import xarray as xr
 
-    from clearclip.segmenter import Segmenter
+    from clearclip.segmentation.segmenter import Segmenter
 
     chosen = recipes_of(recipes)
     segmenter = Segmenter(model, classes, chosen, batch_size=batch_size, cache=cache)
@@ -154,7 +154,7 @@ def recipes_of(names: "Sequence[str | Recipe]") -> "list[Recipe]":
     >>> [recipe.residual for recipe in recipes_of(["X_attn", "clip"])]
     [False, True]
     """
-    from clearclip.recipes import feature_recipe, recipes
+    from clearclip.methods.recipes import feature_recipe, recipes
 
     return recipes([feature_recipe(str(name)) if name in FEATURES else name for name in names])
 
@@ -190,7 +190,7 @@ def _one(
 
 def _described(dataset: "xr.Dataset", model: "Backbone", recipes: "Sequence[Recipe]") -> "xr.Dataset":
     """With the origin of the model's weights along `model`, what each recipe does along `recipe`, and provenance."""
-    from clearclip import results
+    from clearclip.runs import results
 
     knobs = {
         "attention": [one.affinity for one in recipes],
@@ -211,7 +211,7 @@ def _described(dataset: "xr.Dataset", model: "Backbone", recipes: "Sequence[Reci
 
 def read(path: Path) -> "xr.Dataset":
     """A Dataset of this command; raises `UserError` for another file."""
-    from clearclip import results
+    from clearclip.runs import results
 
     dataset = results.read(path)
     if "labels" not in dataset or "picture" not in dataset:
@@ -226,12 +226,12 @@ def rows(
     images: Sequence[int] | None = None,
     truth: bool = True,
 ) -> "list[Row]":
-    """The pictures with their true labels and label maps at their own size, for `clearclip.overlay`.
+    """The pictures with their true labels and label maps at their own size, for `clearclip.segmentation.overlay`.
 
     Raises `UserError` if the Dataset lacks one of the recipes.
     """
-    from analysis.sweep_plot import METHOD_LABEL
-    from clearclip.overlay import Row
+    from analysis.plots.panels import METHOD_LABEL
+    from clearclip.segmentation.overlay import Row
 
     known = dataset.recipe.values.tolist()
     missing = [name for name in recipes or () if name not in known]
@@ -256,7 +256,7 @@ def heading(dataset: "xr.Dataset", model: str | None = None) -> tuple[str, bool]
     """One line that says which model and pictures are shown, and whether the weights are random."""
     import numpy as np
 
-    from analysis.sweep_plot import dataset_label
+    from analysis.plots.panels import dataset_label
 
     one = dataset.sel(model=dataset.model.values[0] if model is None else model)
     random = bool(one.random_weights)
@@ -281,7 +281,7 @@ def figure(
     """
     from dataclasses import replace
 
-    from clearclip.overlay import few_colors, grid, titles
+    from clearclip.segmentation.overlay import few_colors, grid, titles
 
     models = dataset.model.values.tolist()
     by_model = {model: rows(dataset, model, recipes, images) for model in models}
@@ -322,9 +322,9 @@ def _photos(chosen: MapsOptions) -> tuple[Iterator[Any], str]:
     """Photos without labels."""
     import numpy as np
 
-    from analysis.images import pictures
+    from analysis.probes.images import pictures
     from clearclip.datasets.base import Sample
-    from clearclip.text import class_names
+    from clearclip.segmentation.text import class_names
 
     class_names(chosen.classes)
     none = np.zeros((0, 0), np.uint8)
@@ -349,7 +349,8 @@ def _labelled(chosen: MapsOptions) -> tuple[Iterator[Any], list[str]]:
 def main() -> None:
     """The command `python -m analysis.maps`."""
     chosen = options(MapsOptions, __doc__ or "")
-    from clearclip import results, style
+    from clearclip.runs import results
+    from clearclip.segmentation import style
 
     output = chosen.data or chosen.output
     if output.suffix != ".nc":
@@ -379,7 +380,7 @@ def _measured(chosen: MapsOptions) -> "xr.Dataset":
     """The Dataset over all models."""
     import xarray as xr
 
-    from clearclip.text import default_cache
+    from clearclip.segmentation.text import default_cache
 
     every = loaders(chosen.model, chosen.checkpoint, chosen.random, chosen.device, chosen.precision)
     samples, classes = samples_of(chosen)

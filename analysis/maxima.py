@@ -5,7 +5,7 @@ python -m analysis.maxima --model clip_vitb16 dino_vitb16
 
 from typing import TYPE_CHECKING
 
-from analysis.command import Options, statistics_command
+from analysis.commands import Options, statistics_command
 from clearclip.cli import options, run
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def figure(dataset: "xr.Dataset", tokens: str = "patches") -> "Figure":
     """Fig. 4b: the largest entry of X_res, X_attn, X_sum against the layer, one panel a model, logarithmic if positive."""
-    from analysis.plot import layers_figure
+    from analysis.plots.lines import layers_figure
 
     return layers_figure(dataset, "maximum", tokens, scale="log")
 
@@ -23,7 +23,7 @@ def figure(dataset: "xr.Dataset", tokens: str = "patches") -> "Figure":
 def main() -> None:
     """The command `python -m analysis.maxima`."""
     chosen = options(Options, __doc__ or "")
-    from analysis.statistics import FIGURE_4
+    from analysis.probes.statistics import FIGURE_4
 
     statistics_command(chosen, "maxima", FIGURE_4, "maximum", lambda dataset: figure(dataset, chosen.tokens))
 

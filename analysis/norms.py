@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from analysis.command import Options, statistics_command
+from analysis.commands import Options, statistics_command
 from analysis.sweep import SweepOptions, sweep_command
 from clearclip.cli import options, run
 
@@ -30,7 +30,7 @@ class MiouOptions(SweepOptions):
 
 def figure(dataset: "xr.Dataset", tokens: str = "patches") -> "Figure":
     """The Frobenius norm of X_res, X_attn, X_sum against the layer, one panel a model, logarithmic."""
-    from analysis.plot import layers_figure
+    from analysis.plots.lines import layers_figure
 
     return layers_figure(dataset, "frobenius_norm", tokens, scale="log")
 
@@ -41,14 +41,14 @@ def main() -> None:
         with_miou()
         return
     chosen = options(Options, __doc__ or "")
-    from analysis.statistics import FIGURE_4
+    from analysis.probes.statistics import FIGURE_4
 
     statistics_command(chosen, "norms", FIGURE_4, "frobenius_norm", lambda dataset: figure(dataset, chosen.tokens))
 
 
 def with_miou() -> None:
     """The command with --miou: a sweep over attentions that also measures the norms."""
-    from analysis.norm_bars import figure_2, recipes
+    from analysis.plots.norms import figure_2, recipes
 
     sweep_command(options(MiouOptions, __doc__ or ""), "norms_miou", recipes(), figure_2, norms=True)
 

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clearclip.errors import UserError
-from clearclip.grid import GridOptions, evaluate_grid, output_file, report, table
+from clearclip.evaluation.table import GridOptions, evaluate_grid, output_file, report, table
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
     from matplotlib.figure import Figure
 
-    from clearclip.grid import Recipes
+    from clearclip.evaluation.table import Recipes
 
 DIMS = {"model", "dataset", "recipe", "class"}
 
@@ -37,7 +37,7 @@ def sweep_command(
     norms: bool = False,
 ) -> None:
     """The way of every sweep: evaluate all recipes, print the table, write Dataset, csv and figure, and say where."""
-    from clearclip import style
+    from clearclip.segmentation import style
 
     output = chosen.data or output_file(chosen, command)
     figure = chosen.figure or output.with_suffix(".png")
@@ -51,7 +51,7 @@ def sweep_command(
 
 def read(path: Path) -> "xr.Dataset":
     """Read the Dataset of a sweep; raises `UserError` if the file is missing or holds something else."""
-    from clearclip import results
+    from clearclip.runs import results
 
     dataset = results.read(path)
     missing = DIMS - set(map(str, dataset.dims))

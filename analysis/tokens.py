@@ -9,7 +9,7 @@ the tokens are long, averaged over the images.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from analysis.command import Options, statistics_command
+from analysis.commands import Options, statistics_command
 from clearclip.cli import options, run
 from clearclip.errors import UserError
 
@@ -40,7 +40,7 @@ def figure(dataset: "xr.Dataset", tokens: str = "patches", map_layer: int | None
 
     Raises `UserError` if the Dataset lacks one of the statistics or the layer to map.
     """
-    from analysis import plot
+    from analysis.plots import lines as plot
 
     missing = [name for name in (*LINES, "token_norm") if name not in dataset]
     if missing:
@@ -73,7 +73,7 @@ def figure(dataset: "xr.Dataset", tokens: str = "patches", map_layer: int | None
 
 def _draw_map(axes: "Axes", dataset: "xr.Dataset", map_layer: int | None) -> None:
     """Mean norm of X_sum's patch tokens where they lie in the picture."""
-    from analysis.plot import FEATURE_LABEL
+    from analysis.plots.lines import FEATURE_LABEL
 
     rows, columns, prefix = int(dataset.rows), int(dataset.columns), int(dataset.prefix_tokens)
     feature = "X_sum" if "X_sum" in dataset.feature else str(dataset.feature.values[-1])
@@ -93,7 +93,7 @@ def main() -> None:
     chosen = options(TokenOptions, __doc__ or "")
     if chosen.map_layer is not None and chosen.layers and chosen.map_layer not in chosen.layers:
         raise UserError(f"map layer {chosen.map_layer} is not among the layers {chosen.layers} that are measured.")
-    from analysis.statistics import TOKENS
+    from analysis.probes.statistics import TOKENS
 
     statistics_command(
         chosen, "tokens", TOKENS, "norm_ratio", lambda dataset: figure(dataset, chosen.tokens, chosen.map_layer)

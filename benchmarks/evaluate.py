@@ -21,28 +21,39 @@ from PIL import Image
 from torch import Tensor
 
 import clearclip
-from clearclip import evaluation
 from clearclip.datasets import Sample
-from clearclip.dense import DenseEncoder
-from clearclip.labelling import class_scores
+from clearclip.evaluation import run as evaluation
+from clearclip.methods.dense import DenseEncoder
+from clearclip.methods.recipes import Recipe
+from clearclip.models.backbone import Backbone
 from clearclip.pictures import find_images, read_image
-from clearclip.recipes import Recipe
-from clearclip.text import Queries
-from clearclip.vit import Backbone
-from clearclip.windows import PatchLogits
+from clearclip.segmentation.labelling import class_scores
+from clearclip.segmentation.text import Queries
+from clearclip.segmentation.windows import PatchLogits
 
 SIZE = (500, 375)  # width, height
 ATTENTIONS = ("qk", "qq", "kk", "vv", "identity")
-VARIANTS = {"full": {}, "-RC": {"residual": False}, "-RC-FFN": {"residual": False, "ffn": False}, "-FFN": {"ffn": False}}
+VARIANTS = {
+    "full": {},
+    "-RC": {"residual": False},
+    "-RC-FFN": {"residual": False, "ffn": False},
+    "-FFN": {"ffn": False},
+}
 ALPHAS = (0.1, 0.5, 1.0, 2.0, 10.0, 100.0)
 
 
 def fifty() -> list[Recipe]:
     """The grid of Figs. 5 and 6."""
     variants = [
-        Recipe(f"{attention} {name}", attention, **knobs) for attention in ATTENTIONS for name, knobs in VARIANTS.items()
+        Recipe(f"{attention} {name}", attention, **knobs)
+        for attention in ATTENTIONS
+        for name, knobs in VARIANTS.items()
     ]
-    alphas = [Recipe(f"{attention} {alpha}", attention, ffn=False, alpha=alpha) for attention in ATTENTIONS for alpha in ALPHAS]
+    alphas = [
+        Recipe(f"{attention} {alpha}", attention, ffn=False, alpha=alpha)
+        for attention in ATTENTIONS
+        for alpha in ALPHAS
+    ]
     return variants + alphas
 
 
@@ -126,7 +137,9 @@ def now() -> float:
 def embedded(model: Backbone, classes: int) -> Queries:
     """Random text embeddings, so that no time goes into text."""
     width = clearclip.Segmenter(model, "a", prompts="photo").queries.embeddings.shape[1]
-    rows = torch.nn.functional.normalize(torch.randn(classes, width, generator=torch.Generator().manual_seed(0)), dim=-1)
+    rows = torch.nn.functional.normalize(
+        torch.randn(classes, width, generator=torch.Generator().manual_seed(0)), dim=-1
+    )
     names = tuple(f"class {i}" for i in range(classes))
     return Queries(rows.to(model.device), torch.arange(classes, device=model.device), names)
 
@@ -147,11 +160,13 @@ def main() -> None:
     words.add_argument("--classes", type=int, nargs="+", default=[21, 171])
     given = words.parse_args()
     model = clearclip.load(given.model, random=True)
-    print(f"{given.model}, {model.weights.name} weights, {given.photos} photographs of {SIZE[0]} × {SIZE[1]}, {model.device}, "
-          f"{torch.get_num_threads()} threads, torch {torch.__version__}")
+    print(
+        f"{given.model}, {model.weights.name} weights, {given.photos} photographs of {SIZE[0]} × {SIZE[1]}, {model.device}, "
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}"
+    )
     for classes in given.classes:
         dataset, queries = Photographs(given.images, given.photos, classes), embedded(model, classes)
-        with replaced(clearclip.segmenter, "embed", lambda *_, queries=queries: queries):
+        with replaced(clearclip.segmentation.segmenter, "embed", lambda *_, queries=queries: queries):
             grid(model, dataset, given.repeats)
             parts(model, Photographs(given.images, 1, classes), given.repeats)
 
@@ -162,8 +177,10 @@ def grid(model: Backbone, dataset: Photographs, repeats: int) -> None:
     pairs = [(seconds(model, dataset, ["clearclip"]), seconds(model, dataset, fifty())) for _ in range(repeats)]
     one, many = zip(*pairs, strict=True)
     ratio = statistics.median(b / a for a, b in zip(one, many, strict=True))
-    print(f"{len(dataset.classes):4} classes: one recipe {statistics.median(one):.1f} s, {len(fifty())} recipes "
-          f"{statistics.median(many):.1f} s: {ratio:.2f} × one")
+    print(
+        f"{len(dataset.classes):4} classes: one recipe {statistics.median(one):.1f} s, {len(fifty())} recipes "
+        f"{statistics.median(many):.1f} s: {ratio:.2f} × one"
+    )
 
 
 def parts(model: Backbone, dataset: Photographs, repeats: int) -> None:
@@ -177,8 +194,10 @@ def parts(model: Backbone, dataset: Photographs, repeats: int) -> None:
             if repeat:  # the first one warms up
                 whole.append(took)
                 outside.append((took - timed.seconds) / took)
-        print(f"{len(dataset.classes):4} classes, one photograph, {name:5}: {statistics.median(whole) * 1e3:.0f} ms, "
-              f"{statistics.median(outside):.1%} outside the model")
+        print(
+            f"{len(dataset.classes):4} classes, one photograph, {name:5}: {statistics.median(whole) * 1e3:.0f} ms, "
+            f"{statistics.median(outside):.1%} outside the model"
+        )
 
 
 def dataset_of(dataset: Photographs, count: int) -> Photographs:

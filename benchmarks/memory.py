@@ -1,6 +1,6 @@
 """Peak memory of `analysis.collect` must not grow with the number of images: 2,000 against 50.
 
-    python benchmarks/memory.py
+python benchmarks/memory.py
 """
 
 import argparse
@@ -27,8 +27,9 @@ def measure(model: str, folder: Path, limit: int, image_size: int) -> None:
     import analysis
     import clearclip
 
-    result = analysis.collect(clearclip.load(model, random=True, device="cpu"), folder, limit=limit, image_size=image_size,
-                              progress=False)
+    result = analysis.collect(
+        clearclip.load(model, random=True, device="cpu"), folder, limit=limit, image_size=image_size, progress=False
+    )
     if result.sizes["image"] != limit:
         raise SystemExit(f"{result.sizes['image']} of {limit} images were measured")
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes here
@@ -52,11 +53,24 @@ def main() -> None:
         for _ in range(args.repeats):
             peaks = []
             for count in (few, many):
-                command = [sys.executable, __file__, "--model", args.model, "--image-size", str(args.image_size),
-                           "--images", "0", str(count), "--measure", folder]
+                command = [
+                    sys.executable,
+                    __file__,
+                    "--model",
+                    args.model,
+                    "--image-size",
+                    str(args.image_size),
+                    "--images",
+                    "0",
+                    str(count),
+                    "--measure",
+                    folder,
+                ]
                 done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
                 peaks.append(float(done.stdout.split()[-1]))
-                print(f"{args.model}, random weights, {count:>5} images of {args.image_size} px: {peaks[-1]:7.1f} MiB at the peak")
+                print(
+                    f"{args.model}, random weights, {count:>5} images of {args.image_size} px: {peaks[-1]:7.1f} MiB at the peak"
+                )
             print(f"ratio {peaks[1] / peaks[0]:.4f}", flush=True)
 
 

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 import clearclip
-from analysis.collection import Batch, _Run
-from analysis.images import Picture
-from analysis.statistics import FIGURE_4, STATISTICS
-from clearclip.blocks import FEATURES
-from clearclip.vit import Backbone
+from analysis.probes.collection import Batch, _Run
+from analysis.probes.images import Picture
+from analysis.probes.statistics import FIGURE_4, STATISTICS
+from clearclip.models.backbone import Backbone
+from clearclip.models.block import FEATURES
 
 Result = dict[str, Tensor]  # (B, layers, features, token choices, …)
 TOLERANCE = {"entropy": 1e-6, "maximum": 0.0, "frobenius_norm": 1e-5, "channel_mean_sorted": 1e-5, "channel_mean": 1e-6}
@@ -38,18 +38,22 @@ def published(x: Tensor, prefix: int) -> Result:
         p = part.double().flatten(1).softmax(-1)
         means = part.mean(1)
         low, high = means.amin(1, keepdim=True), means.amax(1, keepdim=True)
-        choices.append({
-            "entropy": (-(p * p.log2()).sum(-1) / math.log2(p.shape[1])).float(),
-            "maximum": part.amax((1, 2)),
-            "frobenius_norm": torch.linalg.matrix_norm(part),
-            "channel_mean_sorted": ((means - low) / (high - low)).sort(-1).values,
-            "channel_mean": means,
-        })
+        choices.append(
+            {
+                "entropy": (-(p * p.log2()).sum(-1) / math.log2(p.shape[1])).float(),
+                "maximum": part.amax((1, 2)),
+                "frobenius_norm": torch.linalg.matrix_norm(part),
+                "channel_mean_sorted": ((means - low) / (high - low)).sort(-1).values,
+                "channel_mean": means,
+            }
+        )
     return {name: torch.stack([choice[name] for choice in choices], 1) for name in choices[0]}
 
 
 def stacked(sites: list[Result], depth: int) -> Result:
-    return {name: torch.stack([site[name] for site in sites], 1).unflatten(1, (depth, len(FEATURES))) for name in FIGURE_4}
+    return {
+        name: torch.stack([site[name] for site in sites], 1).unflatten(1, (depth, len(FEATURES))) for name in FIGURE_4
+    }
 
 
 def ours(model: Backbone, batch: Batch) -> Callable[[], Result]:
@@ -83,8 +87,11 @@ def plain_hooks(model: Backbone, images: Tensor) -> Callable[[], Result]:
         handles = []
         for block in model.blocks:
             for module, end in map(block.site, FEATURES):
-                handles.append(module.register_forward_pre_hook(before, with_kwargs=True) if end == "input"
-                               else module.register_forward_hook(after))
+                handles.append(
+                    module.register_forward_pre_hook(before, with_kwargs=True)
+                    if end == "input"
+                    else module.register_forward_hook(after)
+                )
         model(images)
         for handle in handles:
             handle.remove()
@@ -159,8 +166,11 @@ def table(times: dict[str, list[float]], against: str, batch_size: int) -> None:
     for name, values in times.items():
         ratios = sorted(a / b for a, b in zip(values, times[against], strict=True))
         low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
-        print(f"{name:<42}{statistics.median(values) * 1e3:>8.0f}ms{min(values) * 1e3:>8.0f}ms{middle:>8.3f}   "
-              f"{low:.3f} … {high:.3f}", flush=True)
+        print(
+            f"{name:<42}{statistics.median(values) * 1e3:>8.0f}ms{min(values) * 1e3:>8.0f}ms{middle:>8.3f}   "
+            f"{low:.3f} … {high:.3f}",
+            flush=True,
+        )
 
 
 def agree(name: str, theirs: Result, result: Result) -> bool:
@@ -174,8 +184,13 @@ def agree(name: str, theirs: Result, result: Result) -> bool:
 def precisions(model: Backbone, half: Backbone, batch: Batch) -> None:
     """How far bf16 autocast is from float32."""
     full, low = ours(model, batch)(), ours(half, batch)()
-    print(f"\nbf16 autocast against float32, {len(batch.names)} images, largest absolute difference (patches and all tokens)")
-    print(f"{'layer':<8}" + "".join(f"{name + ' ' + feature:>18}" for name in ("entropy", "maximum") for feature in FEATURES))
+    print(
+        f"\nbf16 autocast against float32, {len(batch.names)} images, largest absolute difference (patches and all tokens)"
+    )
+    print(
+        f"{'layer':<8}"
+        + "".join(f"{name + ' ' + feature:>18}" for name in ("entropy", "maximum") for feature in FEATURES)
+    )
     differences = torch.cat([(full[name] - low[name]).abs().amax((0, 3)) for name in ("entropy", "maximum")], 1)
     for layer, row in enumerate(differences.tolist(), 1):
         print(f"{layer:<8}" + "".join(f"{value:>18.2e}" for value in row))
@@ -197,17 +212,22 @@ def main() -> None:
     model = clearclip.load(args.model, random=True, device="cpu")
     half = clearclip.load(args.model, random=True, device="cpu", precision="bf16")
     side = args.image_size or model.image_size
-    print(f"{args.model}, {model.weights.name.replace('random', 'random weights')}, {side} px, {model.depth * len(FEATURES)} "
-          f"sites, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    print(
+        f"{args.model}, {model.weights.name.replace('random', 'random weights')}, {side} px, {model.depth * len(FEATURES)} "
+        f"sites, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    )
     others = {"plain hooks, published float64 entropy": plain_hooks}
-    others |= {f"{tool.__name__}, published float64 entropy": tool for tool in (nnsight, torchlens) if find_spec(tool.__name__)}
+    others |= {
+        f"{tool.__name__}, published float64 entropy": tool for tool in (nnsight, torchlens) if find_spec(tool.__name__)
+    }
 
     with torch.inference_mode():
         for size in args.batch_sizes:
             images = torch.randn(size, 3, side, side, generator=torch.Generator().manual_seed(0))
             batch = Batch([f"{i}.png" for i in range(size)], list(range(size)), images, [])
             measures: dict[str, Callable[[], object]] = {
-                "plain forward pass": lambda images=images: model(images), "ours (analysis.collect)": ours(model, batch),
+                "plain forward pass": lambda images=images: model(images),
+                "ours (analysis.collect)": ours(model, batch),
             }
             if not args.only_ours:
                 result = ours(model, batch)()
@@ -217,8 +237,10 @@ def main() -> None:
                         measures[name] = measure
             table(interleaved(measures, args.repeats), "plain forward pass", size)
             if not args.no_bf16:
-                measures = {"plain forward pass, bf16 autocast": lambda images=images: half(images),
-                            "ours (analysis.collect), bf16 autocast": ours(half, batch)}
+                measures = {
+                    "plain forward pass, bf16 autocast": lambda images=images: half(images),
+                    "ours (analysis.collect), bf16 autocast": ours(half, batch),
+                }
                 table(interleaved(measures, args.repeats), "plain forward pass, bf16 autocast", size)
                 precisions(model, half, batch)
 

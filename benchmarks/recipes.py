@@ -17,11 +17,16 @@ import torch
 from PIL import Image
 
 import clearclip
-from clearclip.dense import DenseEncoder
-from clearclip.recipes import RECIPES, Recipe
-from clearclip.segmenter import Segmenter
+from clearclip.methods.dense import DenseEncoder
+from clearclip.methods.recipes import RECIPES, Recipe
+from clearclip.segmentation.segmenter import Segmenter
 
-VARIANTS = {"full": {}, "-RC": {"residual": False}, "-RC-FFN": {"residual": False, "ffn": False}, "-FFN": {"ffn": False}}
+VARIANTS = {
+    "full": {},
+    "-RC": {"residual": False},
+    "-RC-FFN": {"residual": False, "ffn": False},
+    "-FFN": {"ffn": False},
+}
 
 
 def thirty() -> list[Recipe]:
@@ -60,16 +65,25 @@ def main() -> None:
     given = words.parse_args()
     model = clearclip.load(given.model, random=True)
     images = torch.randn(given.batch_size, 3, given.image_size, given.image_size, device=model.device)
-    print(f"{given.model}, {model.weights.name} weights, {given.batch_size} images of {given.image_size} px, {model.device}, "
-          f"{torch.get_num_threads()} threads, torch {torch.__version__}")
+    print(
+        f"{given.model}, {model.weights.name} weights, {given.batch_size} images of {given.image_size} px, {model.device}, "
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}"
+    )
 
-    encoders = {"clip": DenseEncoder(model, ["clip"]), "clearclip": DenseEncoder(model, ["clearclip"]),
-                "30 recipes": DenseEncoder(model, thirty())}
-    seconds = medians({"plain": lambda: model(images), **{n: (lambda e=e: e(images)) for n, e in encoders.items()}}, given.repeats)
+    encoders = {
+        "clip": DenseEncoder(model, ["clip"]),
+        "clearclip": DenseEncoder(model, ["clearclip"]),
+        "30 recipes": DenseEncoder(model, thirty()),
+    }
+    seconds = medians(
+        {"plain": lambda: model(images), **{n: (lambda e=e: e(images)) for n, e in encoders.items()}}, given.repeats
+    )
     for name, times in seconds.items():
         against_plain = statistics.median(a / b for a, b in zip(times, seconds["plain"], strict=True))
         against_one = statistics.median(a / b for a, b in zip(times, seconds["clearclip"], strict=True))
-        print(f"{name:12} {statistics.median(times) * 1e3:8.1f} ms   {against_plain:.3f} × plain   {against_one:.3f} × one recipe")
+        print(
+            f"{name:12} {statistics.median(times) * 1e3:8.1f} ms   {against_plain:.3f} × plain   {against_one:.3f} × one recipe"
+        )
 
     photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (375, 500, 3), dtype=np.uint8))
     segmenter = Segmenter(model, ", ".join(f"class {i}" for i in range(20)), prompts="photo")
@@ -89,7 +103,9 @@ def main() -> None:
         segmenter(photo)
         whole.append(time.perf_counter() - start)
     outside = statistics.median((w - i) / w for w, i in zip(whole[1:], inside[1:], strict=True))
-    print(f"segmenting 500 × 375, 20 classes: {statistics.median(whole[1:]) * 1e3:.0f} ms, {outside:.1%} of it outside the model")
+    print(
+        f"segmenting 500 × 375, 20 classes: {statistics.median(whole[1:]) * 1e3:.0f} ms, {outside:.1%} of it outside the model"
+    )
 
 
 if __name__ == "__main__":

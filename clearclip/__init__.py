@@ -3,25 +3,25 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from clearclip.backbones import load
-    from clearclip.dense import DenseEncoder
     from clearclip.errors import UserError
-    from clearclip.evaluation import evaluate
-    from clearclip.recipes import RECIPES, Recipe
-    from clearclip.segmenter import Segmenter
-    from clearclip.vit import Backbone
+    from clearclip.evaluation.run import evaluate
+    from clearclip.methods.dense import DenseEncoder
+    from clearclip.methods.recipes import RECIPES, Recipe
+    from clearclip.models.backbone import Backbone
+    from clearclip.models.load import load
+    from clearclip.segmentation.segmenter import Segmenter
 
 __all__ = ["RECIPES", "Backbone", "DenseEncoder", "Recipe", "Segmenter", "UserError", "evaluate", "load"]
 
 _HOME = {
-    "load": "backbones",
-    "evaluate": "evaluation",
-    "Backbone": "vit",
+    "load": "models.load",
+    "evaluate": "evaluation.run",
+    "Backbone": "models.backbone",
     "UserError": "errors",
-    "Recipe": "recipes",
-    "RECIPES": "recipes",
-    "DenseEncoder": "dense",
-    "Segmenter": "segmenter",
+    "Recipe": "methods.recipes",
+    "RECIPES": "methods.recipes",
+    "DenseEncoder": "methods.dense",
+    "Segmenter": "segmentation.segmenter",
 }
 
 

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from clearclip.cli import options, run
-from clearclip.grid import GridOptions, evaluate_grid, output_file, report
+from clearclip.evaluation.table import GridOptions, evaluate_grid, output_file, report
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class EvaluateOptions(GridOptions):
 def main() -> None:
     """The command `python -m clearclip.evaluate`."""
     chosen = options(EvaluateOptions, __doc__ or "")
-    from clearclip.recipes import recipes
+    from clearclip.methods.recipes import recipes
 
     recipes(chosen.recipe)  # refuses an unknown one before anything is loaded
     output = output_file(chosen, "evaluate")
@@ -37,7 +37,7 @@ class _Function(ModuleType):
     """This module, which can be called, so that `clearclip.evaluate` is the function whether or not the module is imported."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        from clearclip.evaluation import evaluate
+        from clearclip.evaluation.run import evaluate
 
         return evaluate(*args, **kwargs)
 

@@ -19,9 +19,9 @@ from clearclip.errors import UserError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from clearclip.models.backbone import Backbone
     from clearclip.pictures import BadImage
-    from clearclip.segmenter import Picture, Segmentation, Segmenter
-    from clearclip.vit import Backbone
+    from clearclip.segmentation.segmenter import Picture, Segmentation, Segmenter
 
     Classes = str | Sequence[str]
 
@@ -78,7 +78,7 @@ class SegmentOptions:
 def main() -> None:
     """The command `python -m clearclip.segment`."""
     chosen = options(SegmentOptions, __doc__ or "")
-    from clearclip.text import class_names
+    from clearclip.segmentation.text import class_names
 
     if chosen.compare and chosen.feature:
         raise UserError("--compare and --feature exclude each other.")
@@ -113,7 +113,7 @@ def main() -> None:
 
 def _scenes(classes: str) -> "tuple[dict[str, Picture], Classes]":
     """The first drawn test scenes, what the shipped model knows, and their classes unless others are named."""
-    from clearclip.datasets.scenes import Scenes
+    from clearclip.datasets.drawn.scenes import Scenes
 
     scenes = Scenes("test", SCENES, SCENE_SIZE)
     return {f"scene_{i}": scenes[i].image for i in range(SCENES)}, classes or scenes.classes
@@ -144,10 +144,10 @@ def _names(photos: dict[Path, str]) -> dict[Path, str]:
 
 
 def _segmenter(chosen: SegmentOptions, classes: "Classes") -> "Segmenter":
-    from clearclip.recipes import feature_recipe, recipes
-    from clearclip.segmenter import Segmenter
-    from clearclip.text import default_cache
-    from clearclip.windows import Windows
+    from clearclip.methods.recipes import feature_recipe, recipes
+    from clearclip.segmentation.segmenter import Segmenter
+    from clearclip.segmentation.text import default_cache
+    from clearclip.segmentation.windows import Windows
 
     which = [feature_recipe(name, chosen.layer) for name in chosen.feature] or recipes(
         chosen.compare or [chosen.recipe]
@@ -184,7 +184,7 @@ def _prompts(which: str) -> str | list[str]:
 
 
 def _load(chosen: SegmentOptions, name: str, checkpoint: Path | None) -> "Backbone":
-    from clearclip.backbones import load
+    from clearclip.models.load import load
 
     return load(name, checkpoint, chosen.random, chosen.device, chosen.precision)
 
@@ -192,7 +192,7 @@ def _load(chosen: SegmentOptions, name: str, checkpoint: Path | None) -> "Backbo
 def _read(part: "list[tuple[str, Picture]]") -> "tuple[dict[str, Image], list[BadImage]]":
     """The pictures that can be read, by name, and why the others cannot."""
     from clearclip.pictures import BadImage
-    from clearclip.segmenter import as_picture
+    from clearclip.segmentation.segmenter import as_picture
 
     readable, broken = {}, []
     for name, picture in part:
@@ -207,8 +207,8 @@ def _deliver(
     segmenter: "Segmenter", by_recipe: "dict[str, Segmentation]", name: str, picture: "Picture", chosen: SegmentOptions
 ) -> None:
     """Print and write the results of one picture."""
-    from clearclip.overlay import side_by_side
-    from clearclip.style import save
+    from clearclip.segmentation.overlay import side_by_side
+    from clearclip.segmentation.style import save
 
     shown = f"{name}{picture.suffix}" if isinstance(picture, Path) else name
     written = []

@@ -246,7 +246,7 @@ def draw(
 
 def _dataset(need: str, data: Path, cache: "dict[str, xr.Dataset]", without: dict[str, str]) -> "xr.Dataset":
     """The Dataset of a run, read once."""
-    from clearclip import results
+    from clearclip.runs import results
 
     if need in without:
         raise UserError(f"{need}: {without[need]}")
@@ -263,7 +263,7 @@ def _draw_one(entry: Entry, data: "dict[str, xr.Dataset]", output: Path) -> "Dra
     """One figure as PDF and PNG, or one table as CSV, Markdown and LaTeX."""
     import matplotlib.pyplot as plt
 
-    from clearclip.style import style
+    from clearclip.segmentation.style import style
     from figures.index import Drawn
 
     draw_it = entry.module.table if entry.kind == "table" else entry.module.figure
@@ -288,7 +288,7 @@ def _draw_one(entry: Entry, data: "dict[str, xr.Dataset]", output: Path) -> "Dra
 
 
 def _command() -> str:
-    from clearclip import results
+    from clearclip.runs import results
 
     return results.provenance()["command"].replace("figures.__main__", "figures")
 

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Literal
 
 from clearclip.errors import UserError, closest
-from clearclip.names import ALIASES, SHIPPED
+from clearclip.models.names import ALIASES, SHIPPED
 
 FIGURES = (
     *("fig1", "fig1_radar", "fig2", "fig3", "fig4a", "fig4b", "fig4c"),
@@ -190,7 +190,7 @@ RUNS: dict[str, Run] = {
         Run("beta", "analysis.beta", _sweep, recipes=8),
         Run("compare", "analysis.compare", _sweep, recipes=12),
         Run("layers", "analysis.layers", _sweep, recipes=36),
-        Run("prototypes", "analysis.prototypes", _prototypes, text=False, cost=2.5),
+        Run("prototypes", "analysis.prototypes.__main__", _prototypes, text=False, cost=2.5),
     )
 }
 

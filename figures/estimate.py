@@ -8,7 +8,7 @@ from figures.catalogue import Choice, Run, readers
 
 if TYPE_CHECKING:
     from clearclip.datasets.base import LabelledPictures
-    from clearclip.vit import Backbone
+    from clearclip.models.backbone import Backbone
 
 A_RECIPE = 0.04  # what each further recipe adds to the cost of one, see benchmarks/recipes.py
 WARM, TIMED = 1, 2  # pictures that are run before, and while, the clock runs
@@ -36,7 +36,7 @@ class Estimate:
     @cached_property
     def models(self) -> "dict[str, Backbone]":
         """All models, loaded."""
-        from clearclip.loaders import loaders
+        from clearclip.models.loaders import loaders
 
         one = self.choice
         every = loaders(one.everyone, one.checkpoint, one.random, one.device, one.precision)
@@ -69,7 +69,7 @@ class Estimate:
 
     def _pictures(self, run: Run) -> int:
         """How many pictures a run without labels reads."""
-        from analysis.images import pictures
+        from analysis.probes.images import pictures
 
         spec = run.arguments(self.choice)
         start = spec.index("--images") + 1
@@ -94,7 +94,7 @@ class Estimate:
 
     def _segment(self, name: str, text: str) -> float:
         """Seconds of one picture of a data set with one recipe, windows and resizing included."""
-        from clearclip.segmenter import Segmenter
+        from clearclip.segmentation.segmenter import Segmenter
 
         if (name, text) not in self._segmented:
             dataset = self.datasets[text]

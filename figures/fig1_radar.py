@@ -23,10 +23,10 @@ def figure(dataset: "xr.Dataset") -> "Figure":
     """A radar for each model that was measured on a benchmark; the published one and bars for models that were not."""
     import matplotlib.pyplot as plt
 
-    from analysis import sweep_plot
-    from analysis.plot import title
-    from analysis.published import BENCHMARKS
-    from clearclip.style import style
+    from analysis.plots import panels as sweep_plot
+    from analysis.plots.lines import title
+    from analysis.sweeps.published import BENCHMARKS
+    from clearclip.segmentation.style import style
 
     names, models = dataset.dataset.values.tolist(), dataset.model.values.tolist()
     benchmarks = [name for name in BENCHMARKS if name in names]
@@ -64,15 +64,15 @@ def figure(dataset: "xr.Dataset") -> "Figure":
 
 def label(method: str) -> str:
     """A method as the legend calls it."""
-    from analysis.sweep_plot import METHOD_LABEL
+    from analysis.plots.panels import METHOD_LABEL
 
     return METHOD_LABEL.get(method, method)
 
 
 def measured(dataset: "xr.Dataset", model: str) -> Values:
     """What was measured of this figure's methods with one model."""
-    from analysis import sweep_plot
-    from clearclip.recipes import RECIPES
+    from analysis.plots import panels as sweep_plot
+    from clearclip.methods.recipes import RECIPES
 
     found = {method: sweep_plot.find(dataset, RECIPES[method]) for method in METHODS if method in RECIPES}
     one = dataset.miou.sel(model=model)
@@ -85,7 +85,7 @@ def measured(dataset: "xr.Dataset", model: str) -> Values:
 
 def printed(model: str) -> Values:
     """What is published of this figure's methods for one model; TCL belongs to the paper's CLIP-B/16."""
-    from analysis import published
+    from analysis.sweeps import published
 
     values = {
         method: {name: published.value(model, name, method) for name in published.BENCHMARKS} for method in METHODS
@@ -104,7 +104,7 @@ def draw_radar(axes: "Axes", solid: Values, dashed: Values, spokes: list[str]) -
     """One closed line a method over all spokes; a line breaks where a value is missing."""
     import numpy as np
 
-    from analysis import sweep_plot
+    from analysis.plots import panels as sweep_plot
 
     angles = np.linspace(0, 2 * np.pi, len(spokes), endpoint=False)
     largest = {
@@ -139,7 +139,7 @@ _FILLED: dict[str, Any] = {"linestyle": "-", "linewidth": 1.3, "markersize": 3}
 
 def draw_bars(axes: "Axes", values: Values, names: list[str]) -> None:
     """Bars of the methods for each of one or two datasets."""
-    from analysis import sweep_plot
+    from analysis.plots import panels as sweep_plot
 
     width = 0.8 / max(len(values), 1)
     for step, (method, row) in enumerate(values.items()):

@@ -20,8 +20,8 @@ def figure(layers: "xr.Dataset", pictures: "xr.Dataset") -> "Figure":
     import matplotlib.pyplot as plt
 
     from analysis import maps
-    from clearclip.overlay import draw_row, few_colors, handles, titles
-    from clearclip.style import WARNING_COLOR, style
+    from clearclip.segmentation.overlay import draw_row, few_colors, handles, titles
+    from clearclip.segmentation.style import WARNING_COLOR, style
 
     model = str(pictures.model.values[0])
     rows = maps.rows(pictures, model, SHOWN, range(min(PICTURES, pictures.sizes["image"])))
@@ -51,9 +51,9 @@ def figure(layers: "xr.Dataset", pictures: "xr.Dataset") -> "Figure":
 def _bars(axes: "Axes", layers: "xr.Dataset", model: str) -> None:
     """One bar a feature map in its own colour, its value above it, the paper's beside it."""
     from analysis import layers as sweep
-    from analysis.plot import FEATURE_LABEL, FEATURE_STYLE
-    from analysis.published import reference
-    from analysis.sweep_plot import dataset_label
+    from analysis.plots.lines import FEATURE_LABEL, FEATURE_STYLE
+    from analysis.plots.panels import dataset_label
+    from analysis.sweeps.published import reference
     from clearclip.errors import UserError
 
     names = layers.dataset.values.tolist()

@@ -20,7 +20,7 @@ READINGS = {
 def figure(dataset: "xr.Dataset") -> "Figure":
     """Entropy against the layer, a column a model, a row a source of pictures; the paper's readings at the last layer."""
     from analysis import entropy
-    from analysis.plot import FEATURE_STYLE
+    from analysis.plots.lines import FEATURE_STYLE
 
     drawn = entropy.figure(dataset)
     models = dataset.model.values.tolist()
@@ -49,12 +49,12 @@ def figure(dataset: "xr.Dataset") -> "Figure":
 
 
 def reading(quantity: str) -> str:
-    """What the paper's text or figure says of a quantity, as figures/reference/readings.csv has it.
+    """What the paper's text or figure says of a quantity, as analysis/sweeps/reference/readings.csv has it.
 
     >>> reading("max X_res last layer over early layers CLIP-B/16")
     'about 90'
     """
-    from analysis.published import reference
+    from analysis.sweeps.published import reference
 
     return str(reference("readings").set_index("quantity").value[quantity])
 

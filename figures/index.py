@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from clearclip.names import SHIPPED
+from clearclip.models.names import SHIPPED
 
 if TYPE_CHECKING:
     import pandas as pd

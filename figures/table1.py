@@ -14,7 +14,8 @@ NEEDS = "ablation"
 
 def table(dataset: "xr.Dataset") -> "pd.DataFrame":
     """Rows are models and the four variants, each measured, published, difference; columns are datasets; mIoU in %."""
-    from analysis import ablation, compare, published
+    from analysis import ablation, compare
+    from analysis.sweeps import published
     from figures import tables
 
     wanted = {one.name: one for one in ablation.recipes() if one.affinity == "qq"}

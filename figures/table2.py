@@ -15,7 +15,8 @@ NEEDS = "compare"
 
 def table(dataset: "xr.Dataset") -> "pd.DataFrame":
     """Rows are methods and models, each measured, published, difference; columns are datasets; mIoU in %."""
-    from analysis import compare, published
+    from analysis import compare
+    from analysis.sweeps import published
     from figures import tables
 
     wanted = [one for one in compare.recipes() if not one.name.endswith("+clearclip")]

@@ -16,8 +16,10 @@ def table(dataset: "xr.Dataset") -> "pd.DataFrame":
     """Rows are models, measured, published, difference; columns are β in % and the normalised X_res; mean mIoU in %."""
     import pandas as pd
 
-    from analysis import beta, published, sweep_plot
+    from analysis import beta
     from analysis.compare import DIFFERENCE, MEASURED, PUBLISHED
+    from analysis.plots import panels as sweep_plot
+    from analysis.sweeps import published
     from figures import tables
 
     names, datasets = beta.shown(dataset), sweep_plot.for_mean(dataset, published.BENCHMARKS)

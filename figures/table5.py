@@ -20,8 +20,10 @@ METHODS = (
 
 def table(dataset: "xr.Dataset") -> "pd.DataFrame":
     """Rows are models and methods without and with ClearCLIP, each measured, published, difference; mIoU in %."""
-    from analysis import compare, published, sweep_plot
-    from clearclip.recipes import RECIPES
+    from analysis import compare
+    from analysis.plots import panels as sweep_plot
+    from analysis.sweeps import published
+    from clearclip.methods.recipes import RECIPES
     from figures import tables
 
     names = tables.columns(dataset, published.WITHOUT_BACKGROUND, background=False)

@@ -114,7 +114,7 @@ def _escape(text: str) -> str:
 
 def columns(dataset: "xr.Dataset", benchmarks: Sequence[str], background: bool) -> list[str]:
     """The paper's benchmarks of a table, then what else was measured with, or without, a background class."""
-    from analysis.published import BENCHMARKS, has_background
+    from analysis.sweeps.published import BENCHMARKS, has_background
 
     others = [name for name in dataset.dataset.values.tolist() if name not in BENCHMARKS]
     return [*benchmarks, *(name for name in others if has_background(name) == background)]
@@ -124,7 +124,7 @@ def finished(
     table: "pd.DataFrame", dataset: "xr.Dataset", index: Sequence[str], datasets: Sequence[str]
 ) -> "pd.DataFrame":
     """The table with its index, readable dataset names, random weights named, and a note of what it was measured on."""
-    from analysis import sweep_plot
+    from analysis.plots import panels as sweep_plot
 
     random = dataset.model.values[dataset.random_weights.values.astype(bool)].tolist()
     shown = table.assign(model=table.model.replace({model: f"{model} (random weights)" for model in random}))

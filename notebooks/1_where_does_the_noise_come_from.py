@@ -36,8 +36,10 @@ import numpy as np
 import pandas as pd
 
 import clearclip
-from analysis import featuremaps, layers, maps, prototype_run, prototypes
-from analysis.images import Picture
+from analysis import featuremaps, layers, maps
+from analysis.probes.images import Picture
+from analysis.prototypes import __main__ as prototypes
+from analysis.prototypes import run as prototype_run
 
 model = clearclip.load(MODEL)
 print(f"{model.name}: {model.depth} blocks, {model.width} channels, weights: {model.weights.name}")

@@ -29,9 +29,10 @@ import pandas as pd
 
 import analysis
 import clearclip
-from analysis import channels, entropy, maxima, norms, store, tokens
-from analysis.images import pictures
-from analysis.statistics import FIGURE_4, TOKENS
+from analysis import channels, entropy, maxima, norms, tokens
+from analysis.probes import store
+from analysis.probes.images import pictures
+from analysis.probes.statistics import FIGURE_4, TOKENS
 
 chosen = pictures(PICTURES, LIMIT)
 models = [clearclip.load(name) for name in (MODEL, AGAINST)]

@@ -36,7 +36,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 import clearclip
-from analysis import ablation, alpha, beta, norm_bars
+from analysis import ablation, alpha, beta
+from analysis.plots import norms as norm_bars
 
 model = clearclip.load(MODEL)
 recipes = [*ablation.recipes(), *alpha.recipes(), *beta.recipes()]

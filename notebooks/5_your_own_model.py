@@ -32,9 +32,11 @@ from PIL import Image
 
 import analysis
 import clearclip
-from analysis import entropy, plot, store
+from analysis import entropy
+from analysis.plots import lines as plot
+from analysis.probes import store
 from clearclip.datasets import Sample, load, parse
-from clearclip.grid import table
+from clearclip.evaluation.table import table
 
 folder = Path(tempfile.mkdtemp())  # for the files that this notebook writes
 

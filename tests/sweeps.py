@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from clearclip.recipes import Recipe
+from clearclip.methods.recipes import Recipe
 
 SIZES = {"voc20": 20, "voc21": 21, "scenes": 26, "scenes_background": 19}
 

@@ -34,8 +34,13 @@ def test_environment_yml_has_the_packages_of_pyproject_pinned_within_its_ranges(
 def test_imports_go_one_way(package, forbidden):
     for path in (ROOT / package).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else \
-                [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names = (
+                [node.module or ""]
+                if isinstance(node, ast.ImportFrom)
+                else [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else []
+            )
             assert not {name.split(".")[0] for name in names} & forbidden, f"{path}: {names}"
 
 

@@ -42,7 +42,7 @@ def load(
     if name not in DATASETS:
         raise UserError(f"there is no data set {name!r}; the closest are {closest(name, list(DATASETS))}.")
     if name in DRAWN:
-        from clearclip.datasets.scenes import Scenes  # imports torch
+        from clearclip.datasets.drawn.scenes import Scenes  # imports torch
 
         options.setdefault("background", name == "scenes_background")
         try:

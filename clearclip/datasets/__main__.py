@@ -75,7 +75,7 @@ def show_list() -> None:
 def show_check(chosen: Check) -> None:
     """Check one data set, print the report, draw the sheet; exits with code 1 if something is wrong."""
     from clearclip.datasets.check import check
-    from clearclip.style import check_suffix
+    from clearclip.segmentation.style import check_suffix
 
     if chosen.limit is not None and chosen.limit < 1:
         raise UserError(f"limit {chosen.limit}: at least one pair is needed.")
@@ -117,7 +117,7 @@ def draw_sheet(dataset: "LabelledPictures", path: Path) -> None:
     from clearclip.datasets.check import spread
     from clearclip.datasets.sheet import sheet
     from clearclip.pictures import BadImage
-    from clearclip.style import save
+    from clearclip.segmentation.style import save
 
     samples = []
     for index in spread(len(dataset), SAMPLES):

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.patches import Patch
 
 from clearclip.datasets.base import Sample
-from clearclip.overlay import palette
-from clearclip.style import style
+from clearclip.segmentation.overlay import palette
+from clearclip.segmentation.style import style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure

@@ -17,9 +17,9 @@ from safetensors.torch import load_file, save_file
 from timm.models import VisionTransformer
 from torch import Tensor
 
-from clearclip.datasets.scene_captions import BEFORE, ON, OPENINGS, article
-from clearclip.datasets.scene_textures import STUFF
-from clearclip.datasets.scene_things import COLOURS, THINGS
+from clearclip.datasets.drawn.captions import BEFORE, ON, OPENINGS, article
+from clearclip.datasets.drawn.textures import STUFF
+from clearclip.datasets.drawn.things import COLOURS, THINGS
 
 WEIGHTS = Path(__file__).parent / "weights"
 PREPROCESS = {

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from clearclip.datasets.base import Sample
-from clearclip.datasets.scenes import Scenes
+from clearclip.datasets.drawn.scenes import Scenes
 from clearclip.zoo import PREPROCESS
 
 

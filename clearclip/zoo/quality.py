@@ -11,16 +11,16 @@ from open_clip.model import CLIP
 from timm.models import VisionTransformer
 from torch import Tensor
 
-from clearclip.backbones import load
 from clearclip.cli import options, run
-from clearclip.datasets.scene_captions import facts
-from clearclip.datasets.scene_textures import STUFF
-from clearclip.datasets.scene_things import THINGS
-from clearclip.datasets.scenes import Scenes
-from clearclip.evaluation import evaluate
-from clearclip.recipes import RECIPES
-from clearclip.vit import Backbone
-from clearclip.windows import Windows
+from clearclip.datasets.drawn.captions import facts
+from clearclip.datasets.drawn.scenes import Scenes
+from clearclip.datasets.drawn.textures import STUFF
+from clearclip.datasets.drawn.things import THINGS
+from clearclip.evaluation.run import evaluate
+from clearclip.methods.recipes import RECIPES
+from clearclip.models.backbone import Backbone
+from clearclip.models.load import load
+from clearclip.segmentation.windows import Windows
 from clearclip.zoo import CLIP_TINY, DINO_TINY, WEIGHTS, build_clip_tiny, build_dino_tiny, tokenizer
 from clearclip.zoo.pictures import normalise, stack
 from clearclip.zoo.train_clip import stated

@@ -16,8 +16,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm.auto import trange
 
 from clearclip.cli import options, run
-from clearclip.datasets.scene_captions import FACTS, Caption, caption, facts
-from clearclip.datasets.scenes import Scenes
+from clearclip.datasets.drawn.captions import FACTS, Caption, caption, facts
+from clearclip.datasets.drawn.scenes import Scenes
 from clearclip.zoo import CLIP_TINY, PREPROCESS, save_clip_tiny, tokenizer
 from clearclip.zoo.pictures import drawn, normalise
 from clearclip.zoo.training import Checkpoint, learning_rate, loss_figure, optimizer

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from tqdm.auto import trange
 
 from clearclip.cli import options, run
-from clearclip.datasets.scenes import Scenes
+from clearclip.datasets.drawn.scenes import Scenes
 from clearclip.zoo import DINO_TINY, PREPROCESS, save_dino_tiny
 from clearclip.zoo.pictures import drawn, normalise
 from clearclip.zoo.training import Checkpoint, learning_rate, loss_figure, optimizer

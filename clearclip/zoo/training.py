@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.optim import AdamW
 
-from clearclip.style import save, style
+from clearclip.segmentation.style import save, style
 
 
 def optimizer(model: nn.Module, weight_decay: float) -> AdamW:

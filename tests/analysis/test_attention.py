@@ -48,7 +48,9 @@ def test_every_product_against_a_loop(case, name):
             for i, head in enumerate([2, 0]):
                 a, b = (parts[letter][image, head] for letter in name)
                 scores = torch.stack([torch.stack([(x * y).sum() for y in b]) for x in a]) / a.shape[-1] ** 0.5
-                torch.testing.assert_close(got[image, i], scores.exp() / scores.exp().sum(-1, keepdim=True), rtol=1e-4, atol=1e-6)
+                torch.testing.assert_close(
+                    got[image, i], scores.exp() / scores.exp().sum(-1, keepdim=True), rtol=1e-4, atol=1e-6
+                )
 
 
 def test_wrong_requests(case):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from analysis import store
+from analysis.probes import store
 
 RANDOM = ("--model", "dino_vits16", "--random", "--image-size", "32", "--limit", "2")
 COMMANDS = {
@@ -50,7 +50,16 @@ def test_command(command, tmp_path):
 
 def test_several_models_own_pictures_and_a_broken_one(photos, tmp_path):
     (photos / "ünïcode bröken.jpg").write_bytes(b"\xff\xd8 no picture")
-    words = ("--model", "dino_vits16", "timm:test_vit.r160_in1k", "--random", "--image-size", "32", "--images", str(photos))
+    words = (
+        "--model",
+        "dino_vits16",
+        "timm:test_vit.r160_in1k",
+        "--random",
+        "--image-size",
+        "32",
+        "--images",
+        str(photos),
+    )
     done = run("analysis.entropy", *words, "--output", "mine.nc", "--figure", "mine.svg", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "ünïcode bröken.jpg" in done.stderr + done.stdout and "skipped 1 picture" in done.stdout
@@ -107,17 +116,25 @@ def test_mistakes_of_single_commands(command, words, hint, tmp_path):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_does_not_import_torch(command, tmp_path):
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", f"analysis.{command}", "--help"], cwd=tmp_path, capture_output=True, text=True
+        [sys.executable, "-X", "importtime", "-m", f"analysis.{command}", "--help"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0 and "--model" in done.stdout
-    assert not {"torch", "xarray", "pandas", "matplotlib"} & {line.rsplit("|")[-1].strip() for line in done.stderr.splitlines()}
+    assert not {"torch", "xarray", "pandas", "matplotlib"} & {
+        line.rsplit("|")[-1].strip() for line in done.stderr.splitlines()
+    }
 
 
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_continues(photos, tmp_path):
     import signal
     import time
 
-    script = "import clearclip.results as r, runpy; r.SAVE_EVERY = 0; runpy.run_module('analysis.entropy', run_name='__main__')"
+    script = (
+        "import clearclip.runs.results as r, runpy; r.SAVE_EVERY = 0; "
+        "runpy.run_module('analysis.entropy', run_name='__main__')"
+    )
     words = ["--model", "dino_vits16", "--random", "--image-size", "32", "--images", str(photos), "--batch-size", "1"]
     process = subprocess.Popen([sys.executable, "-c", script, *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     kept = tmp_path / "results" / ".entropy.dino_vits16.unfinished.nc"

@@ -13,11 +13,11 @@ from PIL import Image
 
 import clearclip
 from analysis import maps
-from clearclip import results
 from clearclip.datasets import Sample, load
 from clearclip.errors import UserError
-from clearclip.overlay import OTHER, Row, few_colors, flat
-from clearclip.recipes import feature_recipe
+from clearclip.methods.recipes import feature_recipe
+from clearclip.runs import results
+from clearclip.segmentation.overlay import OTHER, Row, few_colors, flat
 
 RECIPES = ("clip", "clearclip", "X_attn")
 

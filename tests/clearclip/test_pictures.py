@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps, features
 
-from analysis.images import PHOTOGRAPHS, digest, pictures
+from analysis.probes.images import PHOTOGRAPHS, digest, pictures
 from clearclip.errors import UserError
 from clearclip.pictures import BadImage, find_images, read_image
 
@@ -24,8 +24,13 @@ ORIENTATION = 274  # the EXIF tag
 
 
 UPRIGHT = {  # what a viewer has to do with the stored rows, EXIF 2.3 table of orientations
-    1: lambda a: a, 2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1], 4: lambda a: a[::-1],
-    5: lambda a: a.swapaxes(0, 1), 6: lambda a: np.rot90(a, -1), 7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
     8: lambda a: np.rot90(a, 1),
 }
 
@@ -151,10 +156,17 @@ def test_rgb_with_a_transparent_colour_lies_on_white(tmp_path):
     assert np.array_equal(pixels(tmp_path / "a.png"), colours)
 
 
-@pytest.mark.parametrize(("ink", "colour"), [
-    ((0, 0, 0, 0), (255, 255, 255)), ((255, 0, 0, 0), (0, 255, 255)), ((0, 255, 0, 0), (255, 0, 255)),
-    ((0, 0, 255, 0), (255, 255, 0)), ((0, 0, 0, 255), (0, 0, 0)), ((0, 0, 0, 100), (155, 155, 155)),
-])
+@pytest.mark.parametrize(
+    ("ink", "colour"),
+    [
+        ((0, 0, 0, 0), (255, 255, 255)),
+        ((255, 0, 0, 0), (0, 255, 255)),
+        ((0, 255, 0, 0), (255, 0, 255)),
+        ((0, 0, 255, 0), (255, 255, 0)),
+        ((0, 0, 0, 255), (0, 0, 0)),
+        ((0, 0, 0, 100), (155, 155, 155)),
+    ],
+)
 def test_cmyk_jpeg(tmp_path, ink, colour):
     Image.new("CMYK", (16, 16), ink).save(tmp_path / "a.jpg", quality=100)
     assert np.abs(pixels(tmp_path / "a.jpg").astype(int) - colour).max() <= 3
@@ -306,7 +318,7 @@ def test_bad_file_is_refused_by_name(tmp_path, name):
 def test_damaged_avif(tmp_path):
     data, refused = WHOLE["avif"], 0
     for place in range(len(data)):
-        (tmp_path / "a.avif").write_bytes(data[:place] + bytes([data[place] ^ 255]) + data[place + 1:])
+        (tmp_path / "a.avif").write_bytes(data[:place] + bytes([data[place] ^ 255]) + data[place + 1 :])
         try:
             read_image(tmp_path / "a.avif")
         except BadImage:
@@ -366,8 +378,11 @@ def test_file_without_permission(tmp_path):
 
 
 @settings(max_examples=150, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(kind=st.sampled_from(sorted(WHOLE)), keep=st.floats(0, 1), changes=st.lists(
-    st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=6))
+@given(
+    kind=st.sampled_from(sorted(WHOLE)),
+    keep=st.floats(0, 1),
+    changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=6),
+)
 def test_a_damaged_file_is_a_picture_or_a_bad_image(tmp_path, kind, keep, changes):
     data = bytearray(WHOLE[kind][: round(keep * len(WHOLE[kind]))])
     for place, value in changes:
@@ -432,8 +447,18 @@ def test_find_images_is_recursive_and_sorted(tmp_path):
 
 
 def test_find_images_passes_over_hidden_other_and_linked(tmp_path):
-    touch(tmp_path, "in/a.png", "in/.b.png", "in/.cache/c.png", "in/notes.txt", "in/film.mp4", "in/paper.pdf", "in/png",
-          "in/page.eps", "out/d.png")
+    touch(
+        tmp_path,
+        "in/a.png",
+        "in/.b.png",
+        "in/.cache/c.png",
+        "in/notes.txt",
+        "in/film.mp4",
+        "in/paper.pdf",
+        "in/png",
+        "in/page.eps",
+        "out/d.png",
+    )
     (tmp_path / "in" / "linked").symlink_to(tmp_path / "out", target_is_directory=True)
     (tmp_path / "in" / "folder.png").mkdir()
     assert find_images(tmp_path / "in") == [tmp_path / "in" / "a.png"]
@@ -458,7 +483,7 @@ def test_find_images_in_folders_without_any(tmp_path):
         find_images(tmp_path)
 
 
-# analysis.images -----------------------------------------------------------------------------------------------------
+# analysis.probes.images -----------------------------------------------------------------------------------------------------
 
 
 def test_pictures_of_a_folder(tmp_path):

@@ -12,8 +12,8 @@ from PIL import Image
 from sweeps import sweep
 
 from analysis import ablation
-from clearclip import results
 from clearclip.errors import UserError
+from clearclip.runs import results
 from figures import __main__ as command
 from figures.catalogue import DEMO, RUNS, Choice, entries
 

@@ -8,12 +8,13 @@ import pytest
 from sweeps import miou, sweep
 
 import clearclip
-from analysis import featuremaps, maps, plot
-from analysis.collection import collect
-from analysis.images import pictures
+from analysis import featuremaps, maps
 from analysis.layers import recipes as layer_recipes
-from analysis.statistics import FIGURE_4, TOKENS
-from analysis.store import merge_models
+from analysis.plots import lines as plot
+from analysis.probes.collection import collect
+from analysis.probes.images import pictures
+from analysis.probes.statistics import FIGURE_4, TOKENS
+from analysis.probes.store import merge_models
 from clearclip.datasets import load
 from clearclip.errors import UserError
 from figures import fig1, fig3, fig4a, fig4b, fig4c, fig7, fig9, layers, tokens

@@ -6,7 +6,9 @@ import matplotlib.pyplot as plt
 import pytest
 from sweeps import miou, sweep
 
-from analysis import ablation, alpha, beta, compare, norm_bars, published
+from analysis import ablation, alpha, beta, compare
+from analysis.plots import norms as norm_bars
+from analysis.sweeps import published
 from figures import fig1_radar, fig2, table1, table2, table3, table4, table5, tables
 
 RECIPES = {

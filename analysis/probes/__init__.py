@@ -1,0 +1,1 @@
+"""Pictures to Datasets of what is inside every block."""

@@ -1,0 +1,84 @@
+"""The Dataset of statistics: its schema, how it is read, merged and finished. The format is a promise.
+
+Dimensions `model`, `image`, `layer` (1 … L), `feature` (X_res, X_attn, X_sum), `tokens` (patches, all), `channel`,
+`token`. Statistics of single images are float32 (model, image, layer, feature, tokens); averages over images are
+(model, layer, feature, tokens, channel or token). What a model of smaller depth or width lacks is NaN. Along `model`
+lie its weights, their SHA-256, whether they are random, precision, preprocessing and grid; the attributes hold library
+versions, the image list's digest, the command line and the time.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from clearclip.errors import UserError
+from clearclip.runs import results
+from clearclip.runs.exact_sum import ExactSum
+
+SUM = "_sum"  # variables of an unfinished run that hold sums over images, as two float64 parts
+
+
+def read(path: Path) -> xr.Dataset:
+    """Read a Dataset; raises `UserError` if the file is missing or is no result of this project."""
+    dataset = results.read(path)
+    missing = {"model", "image", "layer"} - set(map(str, dataset.dims))
+    if missing:
+        raise UserError(
+            f"{path} has no dimension {', '.join(sorted(missing))}, so it was not written by these commands."
+        )
+    return dataset
+
+
+def merge_models(datasets: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Join results of several models along `model`; what a shallower or narrower one lacks is NaN."""
+    if len(datasets) == 1:
+        return datasets[0]
+    variables = [set(dataset.data_vars) for dataset in datasets]
+    if any(names != variables[0] for names in variables):
+        raise UserError("these results hold different statistics, so they cannot be merged.")
+    return xr.concat(
+        datasets,
+        dim="model",
+        join="outer",
+        combine_attrs="override",
+        data_vars="all",
+        coords="minimal",
+        compat="override",
+    )
+
+
+def finish(states: Sequence[xr.Dataset]) -> xr.Dataset:
+    """The result of one run, from the state of all its shards, which must be complete and of the same run.
+
+    Raises `UserError` if shards are missing, doubled, unfinished or of different runs.
+    """
+    first = states[0]
+    if any(state.attrs["run"] != first.attrs["run"] for state in states):
+        raise UserError("these shards belong to different runs.")
+    shards = sorted(int(state.attrs["shard"]) for state in states)
+    if shards != list(range(int(first.attrs["shards"]))):
+        raise UserError(f"shards {shards} are here, 0 … {int(first.attrs['shards']) - 1} are needed.")
+    open_shards = [int(state.attrs["shard"]) for state in states if not state.attrs["complete"]]
+    if open_shards:
+        raise UserError(f"shards {open_shards} are not complete: run them again to finish them.")
+    skipped = sorted({name for state in states for name in json.loads(state.attrs["skipped"])})
+    used = [state for state in states if state.sizes["image"]]  # a shard may have had no picture that could be read
+    if not used:
+        raise UserError("not one picture could be used.")
+    joined = xr.concat(
+        used, dim="image", data_vars="minimal", coords="minimal", compat="override", combine_attrs="override"
+    ).sortby("position")
+    sums = [str(name) for name in joined.data_vars if str(name).endswith(SUM)]
+    result = joined.drop_vars([*sums, "position"])
+    for name in sums:
+        total = ExactSum.zeros(joined[name].shape[1:])
+        for part in range(2):
+            for state in used:
+                total.add(state[name].values[part])
+        mean = (total.value() / joined.sizes["image"]).astype(np.float32)
+        result[name.removesuffix(SUM)] = (joined[name].dims[1:], mean, joined[name].attrs)
+    result.attrs = {"skipped": json.dumps(skipped)}
+    return result

@@ -1,0 +1,1 @@
+"""Class prototypes: which feature map knows what is where, without text."""

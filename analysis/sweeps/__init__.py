@@ -1,0 +1,1 @@
+"""Lists of recipes, published numbers, and how a sweep's Dataset is read."""

@@ -1,0 +1,1 @@
+"""Scenes that are drawn on demand, with the exact class of every pixel."""

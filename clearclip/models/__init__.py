@@ -1,0 +1,1 @@
+"""Vision transformers of any library, seen through one view."""

@@ -1,0 +1,1 @@
+"""Long runs: read ahead, shared by processes, kept while they grow, and where every result came from."""

@@ -1,0 +1,185 @@
+"""Pictures of segmentations: a palette, classes laid over a photo, recipes side by side (paper Figs. 1, 3 and 7)."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.patches import Patch
+from PIL import Image
+
+from clearclip.segmentation.style import WARNING_COLOR, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from clearclip.segmentation.segmenter import Segmentation
+
+OPACITY = 0.62
+LEGEND_COLUMNS = 6
+VISIBLE = 0.005  # share of a picture that a class needs to be in the legend
+# Okabe and Ito's colours first, so that a few classes are told apart by everyone
+FIRST = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#7F7F7F")
+# for print also Paul Tol's muted ones; all further classes share one grey
+PRINTED = (*FIRST[:7], "#332288", "#882255", "#999933", "#661100", "#AA4499", "#44AA99", "#DDCC77")
+OTHER = (0.83, 0.83, 0.83)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One picture and what was found in it: picture (H, W, 3) uint8, label maps (H, W) by name, true labels or None."""
+
+    picture: np.ndarray
+    maps: Mapping[str, np.ndarray]
+    truth: np.ndarray | None = None
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Colors:
+    """Which colour a class has in one figure: `of` (classes, 3) in [0, 1], and the names that its legend explains."""
+
+    of: np.ndarray
+    legend: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+def palette(count: int) -> np.ndarray:
+    """Colours of `count` classes, (count, 3) in [0, 1].
+
+    >>> palette(3).shape
+    (3, 3)
+    """
+    colors = list(sns.color_palette(FIRST))
+    if count > len(colors):  # steps of the golden angle keep neighbours in the list far apart
+        hues = (np.arange(count - len(colors)) * 0.618034) % 1
+        colors += [sns.husl_palette(1, h=hue, s=0.75, l=0.45 + 0.3 * (i % 2))[0] for i, hue in enumerate(hues)]
+    return np.array(colors[:count])
+
+
+def overlaid(result: "Segmentation") -> np.ndarray:
+    """The picture in grey with its classes in colour over it, (H, W, 3) in [0, 1]."""
+    return tinted(np.asarray(result.picture), result.labels, palette(len(result.classes)))
+
+
+def tinted(picture: np.ndarray, labels: np.ndarray, colors: np.ndarray) -> np.ndarray:
+    """A picture (H, W, 3) uint8 in grey, the colours (classes, 3) of its labels (H, W) over it, (H, W, 3) in [0, 1]."""
+    grey = np.asarray(Image.fromarray(picture).convert("L"), dtype=np.float64)[..., None] / 255
+    return (1 - OPACITY) * grey + OPACITY * colors[labels]
+
+
+def flat(labels: np.ndarray, colors: np.ndarray) -> np.ndarray:
+    """True labels (H, W) as plain colours, (H, W, 3) in [0, 1]; what is not labelled is white."""
+    shown = colors[np.minimum(labels, len(colors) - 1)]
+    shown[labels >= len(colors)] = 1
+    return shown
+
+
+def fixed_colors(rows: Sequence[Row], classes: Sequence[str]) -> Colors:
+    """The colours of `palette` by class index, the same in every figure; the legend has the classes that can be seen."""
+    shares = _shares(rows, len(classes))
+    largest = shares.max(0)
+    colors = palette(len(classes))
+    seen = np.flatnonzero(largest >= min(VISIBLE, largest.max())).tolist()
+    return Colors(colors, {classes[label]: colors[label] for label in seen})
+
+
+def few_colors(rows: Sequence[Row], classes: Sequence[str], count: int = len(PRINTED)) -> Colors:
+    """Colours for print: the true classes have the first ones, then those that cover most; beyond `count` all are grey.
+
+    >>> row = Row(np.zeros((1, 4, 3), np.uint8), {"clip": np.uint8([[0, 5, 5, 9]])}, np.uint8([[9, 9, 9, 255]]))
+    >>> list(few_colors([row], [f"class {i}" for i in range(10)], count=2).legend)
+    ['class 9', 'class 5', 'other classes']
+    """
+    shares = _shares(rows, len(classes))
+    true = _shares([Row(row.picture, {}, row.truth) for row in rows], len(classes)).max(0)
+    found = shares.max(0)
+    order = sorted(np.flatnonzero(found).tolist(), key=lambda label: (true[label] < VISIBLE, -found[label]))
+    chosen = order[: min(count, len(PRINTED))]
+    colors = np.tile(np.array(OTHER), (len(classes), 1))
+    colors[chosen] = np.array(sns.color_palette(PRINTED))[: len(chosen)]
+    legend = {classes[label]: colors[label] for label in chosen if found[label] >= VISIBLE or label == chosen[0]}
+    if found[order[len(chosen) :]].max(initial=0) >= VISIBLE:
+        legend["other classes"] = np.array(OTHER)
+    return Colors(colors, legend)
+
+
+def _shares(rows: Sequence[Row], classes: int) -> np.ndarray:
+    """How much of each label map every class covers, (maps, classes)."""
+    maps = [one for row in rows for one in (*row.maps.values(), *([] if row.truth is None else [row.truth]))]
+    counts = [np.bincount(one.ravel(), minlength=classes)[:classes] / one.size for one in maps]
+    return np.stack([*counts, np.zeros(classes)])
+
+
+def titles(row: Row) -> list[str]:
+    """What stands above the columns of a row."""
+    names = ["photo", *(["ground truth"] if row.truth is not None else []), *row.maps]
+    return [re.sub(r"X_([a-z]+)", r"$X_\\mathrm{\1}$", name) for name in names]
+
+
+def draw_row(axes: "Sequence[Axes]", row: Row, colors: Colors) -> None:
+    """Draw one picture, its true labels if there are any, and its label maps into as many axes."""
+    shown = [row.picture] if row.truth is None else [row.picture, flat(row.truth, colors.of)]
+    shown += [tinted(row.picture, labels, colors.of) for labels in row.maps.values()]
+    for panel, image in zip(axes, shown, strict=True):
+        panel.imshow(image)
+        panel.set(xticks=[], yticks=[])
+        panel.grid(False)
+        panel.spines[:].set_visible(False)
+    if row.name:
+        axes[0].set_ylabel(row.name, fontsize=7)
+
+
+def handles(colors: Colors) -> list[Patch]:
+    """A patch for each entry of the legend."""
+    return [Patch(color=tuple(color.tolist()), label=name) for name, color in colors.legend.items()]
+
+
+def grid(rows: Sequence[Row], colors: Colors, title: str = "", warn: bool = False, width: float = 1.9) -> "Figure":
+    """A row a picture: the photo, the true labels if given, then every label map; one legend of the classes to be seen.
+
+    Args:
+        rows: pictures that all have the same maps. width: of one column, in inches.
+        title: one line above it all, in the warning colour if `warn`.
+    """
+    names = titles(rows[0])
+    ratios = [row.picture.shape[0] / row.picture.shape[1] for row in rows]
+    legend_columns = max(1, min(len(colors.legend), LEGEND_COLUMNS, round(1.05 * width * len(names))))
+    height = width * sum(ratios) + 0.65 + 0.19 * -(-len(colors.legend) // legend_columns)
+    with style():
+        figure, axes = plt.subplots(
+            len(rows),
+            len(names),
+            squeeze=False,
+            figsize=(len(names) * width, height),
+            gridspec_kw={"height_ratios": ratios},
+        )
+        for line, row in zip(axes, rows, strict=True):
+            draw_row(line, row, colors)
+        for panel, name in zip(axes[0], names, strict=True):
+            panel.set_title(name)
+        figure.legend(handles=handles(colors), loc="outside lower center", ncols=legend_columns)
+        if title:
+            figure.suptitle(title, fontsize=8, color=WARNING_COLOR if warn else "#555555")
+    return figure
+
+
+def side_by_side(
+    results: Sequence[Mapping[str, "Segmentation"]], truth: Sequence[np.ndarray] | None = None
+) -> "Figure":
+    """A row a picture: the photo, the true labels if given, then every recipe; one legend of the classes to be seen."""
+    first = next(iter(results[0].values()))
+    rows = [
+        Row(
+            np.asarray(next(iter(by_recipe.values())).picture),
+            {name: one.labels for name, one in by_recipe.items()},
+            None if truth is None else truth[i],
+        )
+        for i, by_recipe in enumerate(results)
+    ]
+    title = f"{first.model} · RANDOM WEIGHTS, the picture means nothing" if first.random_weights else first.model
+    width = 1.9 if len(titles(rows[0])) > 2 else 2.6
+    return grid(rows, fixed_colors(rows, first.classes), title, first.random_weights, width)

@@ -1,0 +1,168 @@
+"""Sliding windows, as in the protocol of the published numbers: pictures → crops → the logits of one picture."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from clearclip.errors import UserError
+from clearclip.models.backbone import Backbone
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How a picture is resized and cut: sizes in pixels (paper §4 of the protocol: 448, 2048, 448, 224)."""
+
+    short_side: int = 448  # the picture is resized to this short side …
+    long_side: int = 2048  # … unless its long side would exceed this
+    crop: int = 448
+    stride: int = 224
+
+    def __post_init__(self) -> None:
+        if min(self.short_side, self.long_side, self.crop, self.stride) < 1 or self.stride > self.crop:
+            raise UserError(f"{self}: all sizes are at least 1, and the stride is at most the crop.")
+
+    @classmethod
+    def of(cls, model: Backbone) -> "Windows":
+        """The protocol's 448 pixels for models of 224 and more, twice the own size for smaller ones."""
+        side = 448 if model.image_size >= 224 else 2 * model.image_size
+        return cls(side, 2048 * side // 448, side, side // 2)
+
+    def resized(self, height: int, width: int) -> tuple[int, int]:
+        """The size to which a picture of (height, width) is resized, its shape kept.
+
+        >>> Windows().resized(375, 500), Windows().resized(100, 1000)
+        ((448, 597), (205, 2048))
+        """
+        scale = min(self.short_side / min(height, width), self.long_side / max(height, width))
+        return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+
+    def boxes(self, height: int, width: int) -> "list[Box]":
+        """Top, left, bottom, right of every window; the last of a row or column is clamped to the border.
+
+        >>> Windows().boxes(448, 597)
+        [(0, 0, 448, 448), (0, 149, 448, 597)]
+        """
+        return [
+            (y, x, min(y + self.crop, height), min(x + self.crop, width))
+            for y in self._starts(height)
+            for x in self._starts(width)
+        ]
+
+    def _starts(self, side: int) -> list[int]:
+        count = max(side - self.crop + self.stride - 1, 0) // self.stride + 1
+        return [max(min(i * self.stride, side - self.crop), 0) for i in range(count)]
+
+
+def resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize uint8 pictures (…, 3, H, W) bilinearly, without antialiasing, to whole pixel values, as the protocol does."""
+    if tuple(pixels.shape[-2:]) == size:
+        return pixels.float()
+    scaled = F.interpolate(pixels[None].float(), size=size, mode="bilinear", align_corners=False)[0]
+    return scaled.round().clamp(0, 255)
+
+
+Box = tuple[int, int, int, int]  # top, left, bottom, right
+
+
+class Encoded(NamedTuple):
+    """What one recipe makes of a batch of crops."""
+
+    logits: Tensor  # (B, Q, rows · columns)
+    grid: tuple[int, int]
+    norms: Tensor | None = None  # (B, 2), of X_res and X_attn, where they are asked for
+
+
+@dataclass(frozen=True)
+class PatchLogits:
+    """Cosines of every name at the patches of a picture's windows, from which maps of single names are made when needed.
+
+    ``windows`` are boxes of the resized picture and their logits (Q, rows, columns); ``size`` is the resized picture's.
+    ``norms`` (windows, 2) are those of X_res and X_attn, None unless asked for.
+    """
+
+    windows: list[tuple[Box, Tensor]]
+    size: tuple[int, int]
+    patch: int
+    norms: Tensor | None = None
+
+    def __len__(self) -> int:
+        """How many names there are."""
+        return len(self.windows[0][1])
+
+    def maps(self, names: slice = slice(None)) -> Tensor:
+        """The logits of some names at every pixel of the resized picture, (names, H', W'), averaged where windows overlap."""
+        enlarged = [(box, self._enlarged(box, logits[names])) for box, logits in self.windows]
+        if len(enlarged) == 1:
+            return enlarged[0][1]
+        total = enlarged[0][1].new_zeros(len(enlarged[0][1]), *self.size)
+        for (top, left, bottom, right), values in enlarged:
+            total[:, top:bottom, left:right] += values
+        return total.div_(self._counts)
+
+    def _enlarged(self, box: Box, logits: Tensor) -> Tensor:
+        height, width = box[2] - box[0], box[3] - box[1]
+        left, right, above, below = _padding(height, width, self.patch)
+        padded = (height + above + below, width + left + right)
+        values = F.interpolate(logits[None], size=padded, mode="bilinear", align_corners=False)[0]
+        return values[:, above : above + height, left : left + width]
+
+    @cached_property
+    def _counts(self) -> Tensor:
+        counts = self.windows[0][1].new_zeros(self.size)
+        for (top, left, bottom, right), _ in self.windows:
+            counts[top:bottom, left:right] += 1
+        return counts
+
+
+def logits_of_windows(
+    pictures: list[Tensor],
+    windows: Windows,
+    patch: int,
+    encode: Callable[[Tensor], dict[str, Encoded]],
+    batch_size: int = 8,
+) -> Iterator[dict[str, PatchLogits]]:
+    """Cut normalised pictures (3, H, W) into windows and encode windows of all of them together.
+
+    `encode` maps crops (B, 3, h, w), both sides multiples of `patch`, to logits for each recipe. A crop whose side is no
+    multiple of the patch is zero-padded evenly on both sides, which is cut back from its map.
+
+    Yields for each picture, in order, the logits of each recipe.
+    """
+    boxes = [windows.boxes(*picture.shape[-2:]) for picture in pictures]
+    shapes: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for i, several in enumerate(boxes):  # windows of one shape go through the model together
+        for j, box in enumerate(several):
+            shapes.setdefault((box[2] - box[0], box[3] - box[1]), []).append((i, j))
+    seen: dict[tuple[int, int], dict[str, tuple[Tensor, Tensor | None]]] = {}
+    for (height, width), group in shapes.items():
+        pad = _padding(height, width, patch)
+        for start in range(0, len(group), batch_size):
+            part = group[start : start + batch_size]
+            crops = torch.stack(
+                [pictures[i][:, boxes[i][j][0] :, boxes[i][j][1] :][:, :height, :width] for i, j in part]
+            )
+            for name, (logits, grid, norms) in encode(F.pad(crops, pad)).items():
+                for which, place in enumerate(part):
+                    about = None if norms is None else norms[which]
+                    seen.setdefault(place, {})[name] = logits[which].unflatten(-1, grid), about
+    for i, (picture, several) in enumerate(zip(pictures, boxes, strict=True)):
+        yield {
+            name: PatchLogits(
+                [(box, seen[i, j][name][0]) for j, box in enumerate(several)],
+                (picture.shape[-2], picture.shape[-1]),
+                patch,
+                None if norms is None else torch.stack([seen[i, j][name][1] for j in range(len(several))]),  # type: ignore[misc]
+            )
+            for name, (_, norms) in seen[i, 0].items()
+        }
+
+
+def _padding(height: int, width: int, patch: int) -> tuple[int, int, int, int]:
+    """Left, right, top, bottom zeros that make both sides multiples of the patch."""
+    missing_y, missing_x = -height % patch, -width % patch
+    return missing_x // 2, missing_x - missing_x // 2, missing_y // 2, missing_y - missing_y // 2

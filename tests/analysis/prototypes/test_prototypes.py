@@ -1,0 +1,391 @@
+"""Class prototypes: against explicit loops, planted features, interruptions, shares, and as a command."""
+
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+import xarray as xr
+from PIL import Image
+
+import clearclip
+from analysis.plots.lines import FEATURE_STYLE
+from analysis.probes.probe import Probe
+from analysis.prototypes import __main__ as prototypes
+from analysis.prototypes import run as prototype_run
+from analysis.prototypes import table as prototype_results
+from analysis.prototypes.nearest import class_shares, nearest
+from analysis.prototypes.nearest import prototypes as finished
+from analysis.prototypes.run import Run, measure
+from clearclip.datasets import Sample, load
+from clearclip.errors import UserError
+from clearclip.models.block import FEATURES
+from clearclip.runs.processes import Processes
+from clearclip.segmentation.labelling import class_labels
+from clearclip.segmentation.windows import PatchLogits
+
+SIZES = [(48, 64), (48, 64), (64, 40), (48, 64), (48, 64), (37, 51)]
+
+
+class Few:
+    """A handful of samples as a data set; those whose index is in `broken` end the run, once."""
+
+    ignore_index = 255
+    identity = "a few"
+
+    def __init__(self, samples, classes, name="few"):
+        self.samples, self.classes, self.name = samples, classes, name
+        self.broken: set[int] = set()
+        self.read: list[int] = []
+
+    def __len__(self):
+        return len(self.samples)
+
+    def __getitem__(self, index):
+        if index in self.broken:
+            self.broken.remove(index)
+            raise KeyboardInterrupt
+        self.read.append(index)
+        return self.samples[index]
+
+
+def few(count=6):
+    """Scenes cut to different sizes, a stripe of each without label."""
+    scenes = load("scenes", split="test", count=count, size=64)
+    samples = []
+    for (image, label, name), (height, width) in zip((scenes[i] for i in range(count)), SIZES, strict=False):
+        label = label[:height, :width].copy()
+        label[5:9] = 255
+        samples.append(Sample(image.crop((0, 0, width, height)), label, name))
+    return Few(samples, scenes.classes)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return clearclip.load("dino_tiny")
+
+
+@pytest.fixture(scope="module")
+def whole(model):
+    return measure(model, few(), layers=[1, 12], short_side=32, batch_size=2, progress=False)
+
+
+@pytest.fixture(autouse=True)
+def close():
+    yield
+    plt.close("all")
+
+
+def same(one: xr.Dataset, other: xr.Dataset) -> None:
+    for name in one.data_vars:
+        np.testing.assert_array_equal(one[name].values, other[name].values, str(name))
+
+
+# the numbers ----------------------------------------------------------------------------------------------------------
+
+
+def test_shares_are_areas():
+    label = torch.from_numpy(np.random.default_rng(0).choice([0, 1, 2, 255], (7, 10)))
+    rows, columns = 3, 4
+    expected = np.zeros((3, rows, columns))
+    for r in range(rows):
+        for c in range(columns):
+            for y in range(7):
+                for x in range(10):
+                    high = max(0, min(y + 1, (r + 1) * 7 / rows) - max(y, r * 7 / rows))
+                    wide = max(0, min(x + 1, (c + 1) * 10 / columns) - max(x, c * 10 / columns))
+                    if label[y, x] < 3:
+                        expected[label[y, x], r, c] += high * wide / (7 / rows * 10 / columns)
+    np.testing.assert_allclose(class_shares(label, (rows, columns), 3), expected.reshape(3, -1), atol=1e-6)
+
+
+def test_the_nearest_prototype_is_that_of_the_segmenters_own_labelling():
+    cosines = torch.rand(3, 5, 4, 6)
+    owner = torch.tensor([2, 3, 5, 7, 11])
+    labels = nearest(cosines, (33, 47), owner)
+    for one, label in zip(cosines, labels, strict=True):
+        plain = F.interpolate(one[None], (33, 47), mode="bilinear")[0].argmax(0)
+        assert torch.equal(label, owner[plain])
+        assert torch.equal(label, class_labels(PatchLogits([((0, 0, 33, 47), one)], (33, 47), 1), (33, 47), owner))
+
+
+def test_against_explicit_loops(model, whole):
+    dataset, layers = few(), (1, 12)
+    mean, std = (np.array(model.preprocessing[key])[:, None, None] for key in ("mean", "std"))
+    maps, shares, truths = [], [], []
+    for image, label, _ in dataset.samples:
+        height, width = label.shape
+        scale = 32 / min(height, width)
+        rows, columns = (round(int(side * scale + 0.5) / 8) for side in (height, width))
+        pixels = torch.tensor(np.asarray(image), dtype=torch.float32).permute(2, 0, 1)[None]
+        pixels = F.interpolate(pixels, (rows * 8, columns * 8), mode="bilinear").round().clamp(0, 255)[0].numpy()
+        with torch.inference_mode(), Probe(model, layers, keep=True) as probe:
+            model(torch.tensor((pixels / 255 - mean) / std, dtype=torch.float32)[None])
+        maps.append({site: probe[site][0, 1:].double().numpy().reshape(rows, columns, -1) for site in probe.sites})
+        shares.append(
+            class_shares(torch.from_numpy(label), (rows, columns), 26).double().numpy().reshape(26, rows, columns)
+        )
+        truths.append(label)
+
+    for (layer, feature), similarity in ((site, s) for site in maps[0] for s in ("cosine", "standardised")):
+        patches = [
+            (maps[i][layer, feature][y, x], shares[i][:, y, x])
+            for i in (0, 2, 4)
+            for y, x in np.ndindex(shares[i].shape[1:])
+        ]
+        features, weights = np.stack([one for one, _ in patches]), np.stack([one for _, one in patches])
+        shift, spread = np.zeros(96), np.ones(96)
+        if similarity == "standardised":
+            shift = np.average(features, 0, weights.sum(1))
+            spread = np.sqrt(np.average((features - shift) ** 2, 0, weights.sum(1)))
+        known = {c: (np.average(features, 0, weights[:, c]) - shift) / spread for c in range(26) if weights[:, c].any()}
+        confusion = np.zeros((26, 26))
+        for i in (1, 3, 5):
+            one = (maps[i][layer, feature] - shift) / spread
+            cosines = np.stack([one @ p / np.linalg.norm(one, axis=-1) / np.linalg.norm(p) for p in known.values()])
+            large = F.interpolate(torch.tensor(cosines)[None], truths[i].shape, mode="bilinear")[0].numpy()
+            labels = np.array(list(known))[large.argmax(0)]
+            for true, found in zip(truths[i].ravel(), labels.ravel(), strict=True):
+                if true != 255:
+                    confusion[true, found] += 1
+        got = whole.sel(model="dino_tiny", dataset="few", layer=layer, feature=feature, similarity=similarity)
+        hits = np.diagonal(confusion)
+        np.testing.assert_allclose(got.intersection, hits, atol=3)  # pixels between two classes turn with the last bit
+        np.testing.assert_allclose(got.union, confusion.sum(0) + confusion.sum(1) - hits, atol=3)
+        assert got.pixel_accuracy == pytest.approx(100 * hits.sum() / confusion.sum(), abs=0.1)
+    assert whole.prototype_images.item() == 3 and whole.images.item() == 3
+    np.testing.assert_allclose(whole.prototype_patches[0, 0], sum(shares[i].sum((1, 2)) for i in (0, 2, 4)), rtol=1e-5)
+
+
+def test_features_that_are_the_class_give_everything(model, monkeypatch):
+    """Maps planted into the run: one-hot of the class that a stripe of the picture shows."""
+    rng = np.random.default_rng(0)
+    samples = []
+    for i in range(4):
+        label = np.tile(rng.permutation(5).repeat(8), (24, 1))
+        samples.append(
+            Sample(Image.fromarray(np.repeat((label * 50).astype(np.uint8)[..., None], 3, 2)), label, f"{i}")
+        )
+
+    @contextmanager
+    def planted(model, layers, reduce):
+        mean, std = model.preprocessing["mean"][0], model.preprocessing["std"][0]
+
+        def forward(images):
+            shown = ((images[:, 0, 4::8, 4::8] * std + mean) * 255 / 50).round().long().flatten(1)
+            return [reduce(site, F.one_hot(shown, 96).float() + site) for site in range(3 * len(layers))]
+
+        yield forward
+
+    monkeypatch.setattr(prototype_run, "probed", planted)
+    classes = [*"abcdef"]
+    found = measure(model, Few(samples, classes), layers=[1], short_side=24, progress=False)
+    np.testing.assert_array_equal(found.miou.sel(similarity="standardised"), 100)
+    np.testing.assert_array_equal(found.miou.sel(similarity="cosine"), 100)
+    np.testing.assert_array_equal(found.iou.isel(layer=0, feature=0, similarity=0)[0, 0], [100] * 5 + [np.nan])
+
+
+def test_large_channels_decide_alone_unless_standardised():
+    """A channel that is large everywhere hides the class from the cosine, and a constant one says nothing."""
+    rng = np.random.default_rng(0)
+    x = np.concatenate([np.eye(2)[rng.integers(0, 2, 40)], 100 + rng.normal(0, 30, (40, 1)), np.full((40, 1), 7.0)], 1)
+    shares = x[:, :2].T
+    known = finished(shares.sum(1), shares @ x, (x**2).sum(0))
+    assert known.scale[3] == 0 and known.seen.tolist() == [0, 1]
+    np.testing.assert_allclose(known.mean, x.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(known.scale[:3], 1 / x.std(0)[:3], rtol=1e-6)
+    raw, standard = (vectors @ vectors.T for vectors in known.vectors)
+    assert raw[0, 1] > 0.99 and standard[0, 1] < -0.9
+
+
+def test_a_class_that_the_first_half_lacks_is_never_found_and_named(whole):
+    one = next(prototype_results.panels(whole))
+    lacking = (one.prototype_patches == 0).values
+    assert lacking.any() and (one.intersection.values[..., lacking] == 0).all()
+    labels = {index for i in (1, 3, 5) for index in np.unique(few().samples[i].label)} - {255}
+    missed = [one["class"].values[index] for index in sorted(labels) if lacking[index]]
+    assert (
+        missed and prototype_results.summary(one)[-1] == f"not in the first half, so never found: {', '.join(missed)}"
+    )
+
+
+# runs -----------------------------------------------------------------------------------------------------------------
+
+
+def test_an_interrupted_run_continues_to_the_same_bits(model, whole, tmp_path):
+    dataset, file = few(), tmp_path / "unfinished.nc"
+    settings = {"layers": [1, 12], "short_side": 32, "batch_size": 2, "progress": False, "unfinished": file}
+    for broken in (4, 5):
+        dataset.broken = {broken}
+        with pytest.raises(KeyboardInterrupt):
+            measure(model, dataset, **settings)
+        assert file.is_file()
+    dataset.read.clear()
+    same(measure(model, dataset, **settings), whole)
+    assert dataset.read == [5]
+    with pytest.raises(UserError, match="other short side"):
+        measure(model, dataset, **settings | {"short_side": 40})
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_processes_that_share_the_pictures_end_with_the_bits_of_one(model, whole, count):
+    runs = [Run(model, few(), [1, 12], 32, 2, None, Processes(i, count)) for i in range(count)]
+
+    def go(half, enter):
+        for one in runs:
+            with torch.inference_mode(), enter(one) as take:
+                prototype_run._go_through(one, half, take, None, False, False)
+        return [one.state() for one in runs]
+
+    known = prototype_results.known_from(go(0, lambda one: one.learning()), "few")
+    same(prototype_results.result(go(1, lambda one: one.comparing(known)), runs[0]), whole)
+
+
+def folder(root, count=6):
+    """A folder data set, the picture 2 of which is broken."""
+    rng = np.random.default_rng(0)
+    for part in ("images", "labels"):
+        (root / part).mkdir(parents=True)
+    for i in range(count):
+        Image.fromarray(rng.integers(0, 256, (40, 48, 3), dtype=np.uint8)).save(root / "images" / f"{i}.png")
+        Image.fromarray(np.full((40, 48), i % 3, np.uint8)).save(root / "labels" / f"{i}.png")
+    (root / "images" / "2.png").write_bytes(b"no picture")
+    (root / "classes.txt").write_text("void\ncat\ndog\n")
+    return root
+
+
+def test_broken_pictures_are_named_counted_and_skipped(model, tmp_path, capsys):
+    dataset = load("folder", folder(tmp_path / "mine"))
+    found = measure(model, dataset, layers=[1], short_side=32, progress=False)
+    assert found.prototype_images.item() == 2 and found.images.item() == 3
+    assert "2.png" in found.attrs["skipped"] and "2.png" in capsys.readouterr().out
+    with pytest.raises(UserError, match="strict"):
+        measure(model, dataset, layers=[1], short_side=32, strict=True, progress=False)
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"limit": 1}, "at least two"),
+        ({"short_side": 7}, "one patch of 8"),
+        ({"layers": [13]}, "1 … 12"),
+        ({"batch_size": 0}, "at least 1"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(model, settings, message):
+    with pytest.raises(UserError, match=message):
+        measure(model, few(), progress=False, **settings)
+
+
+def test_values_that_are_not_finite_are_refused_by_name(model):
+    broken = clearclip.load("dino_tiny")
+    with torch.no_grad():
+        broken.model.blocks[11].attn.proj.bias[0] = torch.nan
+    with pytest.raises(UserError, match="X_attn of layer 12"):
+        measure(broken, few(2), short_side=32, progress=False)
+
+
+def test_no_labelled_pixel_in_the_first_half_is_refused(model):
+    dataset = few(2)
+    dataset.samples[0].label[:] = 255
+    with pytest.raises(UserError, match="no pixel of the first half"):
+        measure(model, dataset, layers=[1], short_side=32, progress=False)
+
+
+# Dataset, figure, command ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def joined(whole):
+    """Two models, the second one of two layers and random weights, on two data sets."""
+    other = whole.assign_coords(model=["other"], random_weights=("model", [True])).isel(layer=[0])
+    second = [one.assign_coords(dataset=["second"]).isel({"class": slice(3)}) for one in (whole, other)]
+    return prototype_results.merge([whole, second[0], other, second[1]])
+
+
+def test_models_and_data_sets_are_joined_and_what_one_lacks_is_nan(joined, whole):
+    assert dict(joined.miou.sizes) == {"model": 2, "dataset": 2, "layer": 2, "feature": 3, "similarity": 2}
+    np.testing.assert_array_equal(joined.iou.sel(model="dino_tiny", dataset="few"), whole.iou[0, 0])
+    assert joined.miou.sel(model="other", layer=12).isnull().all()
+    assert joined.iou.sel(dataset="second").isel({"class": slice(3, None)}).isnull().all()
+    assert joined.random_weights.values.tolist() == [False, True] and joined.images.dims == ("model", "dataset")
+    assert [one.sizes["layer"] for one in prototype_results.panels(joined)] == [2, 2, 1, 1]
+
+
+def test_table_and_rows_hold_the_numbers(joined):
+    one = next(prototype_results.panels(joined))
+    table = prototype_results.table(one)
+    value = one.miou.sel(layer=12, feature="X_attn", similarity="standardised").item()
+    assert table.loc[12, ("standardised", "X_attn")] == value
+    rows = prototype_results.tidy(joined)
+    chosen = rows.query("model == 'dino_tiny' and dataset == 'few' and layer == 12 and feature == 'X_attn'")
+    chosen = chosen[(chosen.similarity == "standardised") & (chosen["class"] == "mean")]
+    assert chosen.iou.tolist() == [value] and not chosen.random_weights.any()
+    best = one.miou.sel(similarity="cosine").max().item()
+    assert f"{best:.1f} mIoU; last layer: X_res" in prototype_results.summary(one)[0]
+
+
+def test_figure_has_a_line_for_each_feature_and_similarity(joined):
+    figure = prototypes.figure(joined)
+    panels = np.array(figure.axes).reshape(2, 2)
+    for row, name in zip(panels, joined.dataset.values, strict=True):
+        for panel, model in zip(row, joined.model.values, strict=True):
+            assert len(panel.lines) == 6
+            for line in panel.lines:
+                feature, similarity = line.get_label().split()
+                expected = joined.miou.sel(model=model, dataset=name, feature=feature, similarity=similarity)
+                np.testing.assert_array_equal(line.get_ydata(), expected.dropna("layer"))
+                assert line.get_color() == FEATURE_STYLE[feature]["color"]
+                assert (line.get_markerfacecolor() == "white") == (similarity == "standardised")
+    assert [panel.get_title() for panel in panels[0]] == ["dino_tiny", "other\nrandom weights"]
+    assert "few" in panels[0, 0].get_ylabel() and "second" in panels[1, 0].get_ylabel()
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()][3:] == ["cosine", "standardised"]
+    assert "shipped with the toolkit" in figure.get_supxlabel()
+
+
+def inside(monkeypatch, *words):
+    """The command in this process; its exit code."""
+    monkeypatch.setattr(sys, "argv", ["prototypes", *map(str, words)])
+    with pytest.raises(SystemExit) as end:
+        prototypes.run(prototypes.main)
+    return end.value.code
+
+
+def test_command(tmp_path, monkeypatch):
+    words = ("--model", "dino_tiny", "--limit", "4", "--layers", "1", "12", "--batch-size", "4")
+    called = [sys.executable, "-m", "analysis.prototypes.__main__", *words]
+    done = subprocess.run(called, cwd=tmp_path, capture_output=True, text=True, env={**os.environ}, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "dino_tiny on scenes, short side 128 px: mIoU in percent of 2 pictures" in done.stdout
+    assert "standardised: best X_" in done.stdout
+    assert "wrote results/prototypes.nc, results/prototypes.csv, results/prototypes.png" in done.stdout
+    written = sorted(path.name for path in (tmp_path / "results").iterdir())
+    assert written == [f"prototypes.{suffix}" for suffix in ("csv", "nc", "png")]
+    dataset = prototype_results.read(tmp_path / "results" / "prototypes.nc")
+    assert dataset.attrs["command"].startswith("python -m analysis.prototypes --model dino_tiny")
+    assert dataset.feature.values.tolist() == list(FEATURES) and dataset.layer.values.tolist() == [1, 12]
+    assert set(pd.read_csv(tmp_path / "results" / "prototypes.csv").similarity) == {"cosine", "standardised"}
+    again = ("--data", tmp_path / "results" / "prototypes.nc", "--figure", tmp_path / "again.pdf")
+    assert inside(monkeypatch, *again) == 0
+    assert (tmp_path / "again.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize(
+    "words, hint",
+    [
+        (("--dataset", "voc99"), "voc20"),
+        (("--dataset", "scenes", "scenes"), "each name once"),
+        (("--output", "x.csv"), ".nc"),
+        (("--data", "lost.nc"), "lost.nc"),
+    ],
+)
+def test_a_mistake_gets_one_message_and_exit_code_2(words, hint, monkeypatch, capsys):
+    assert inside(monkeypatch, *words) == 2
+    assert hint in capsys.readouterr().err

@@ -1,0 +1,558 @@
+import importlib.resources
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from skimage.filters import threshold_otsu
+
+from clearclip import load
+from clearclip.errors import UserError
+from clearclip.methods.dense import DenseEncoder
+from clearclip.pictures import BadImage
+from clearclip.segmentation.labelling import class_scores
+from clearclip.segmentation.overlay import overlaid, palette, side_by_side
+from clearclip.segmentation.segmenter import Segmentation, Segmenter, as_picture
+from clearclip.segmentation.text import embed
+from clearclip.segmentation.windows import Windows
+
+CLASSES = "woman|astronaut, rocket, flag"
+WHOLE = Windows(64, 256, 64, 32)  # a square picture is one window
+
+
+@pytest.fixture(scope="module")
+def model(tiny_clip):
+    backbone = load(tiny_clip, random=True, device="cpu")
+    for name, parameter in backbone.model.visual.named_parameters():  # patches that differ, and noise on every bias
+        if parameter.ndim == 1:
+            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name))) * 0.2)
+    return backbone
+
+
+def astronaut():
+    return importlib.resources.files("skimage.data") / "astronaut.png"
+
+
+@pytest.fixture(scope="module")
+def photo():
+    """A real photograph of 120 × 120 pixels, and so quick to draw."""
+    with Image.open(astronaut()) as image:
+        return image.convert("RGB").resize((120, 120))
+
+
+def segmenter(model, classes=CLASSES, recipe="clearclip", windows=WHOLE, **options):
+    return Segmenter(model, classes, recipe, windows=windows, prompts="photo", **options)
+
+
+@pytest.fixture(scope="module")
+def result(model, photo):
+    return segmenter(model)(photo)
+
+
+# what comes out ------------------------------------------------------------------------------------------------------
+
+
+def by_hand(model, photo, classes=CLASSES, recipe="clearclip", side=64):
+    """One window, no batch: resized, normalised, encoded; cosines enlarged twice, ×50, softmax over all names."""
+    queries = embed(model, classes, "photo")
+    pixels = torch.from_numpy(np.asarray(photo).copy()).permute(2, 0, 1)[None].float()
+    pixels = F.interpolate(pixels, (side, side), mode="bilinear").round() / 255
+    mean, std = (torch.tensor(model.preprocessing[key])[:, None, None] for key in ("mean", "std"))
+    (features,) = DenseEncoder(model, [recipe])((pixels - mean) / std).values()
+    cosines = (features[0] @ queries.embeddings.T).T.reshape(1, -1, side // 8, side // 8)
+    cosines = F.interpolate(F.interpolate(cosines, (side, side), mode="bilinear"), photo.size[::-1], mode="bilinear")[0]
+    names = (50 * cosines).softmax(0)
+    owners = queries.owner.tolist()
+    return torch.stack([max_of(names, owners, i) for i in range(len(queries.classes))]).numpy()
+
+
+def max_of(names, owners, which):
+    return torch.stack([name for name, owner in zip(names, owners, strict=True) if owner == which]).max(0).values
+
+
+@pytest.mark.parametrize("recipe", ["clip", "clearclip", "segearth_ov"])
+def test_scores_and_labels_against_a_plain_computation(model, photo, recipe):
+    ours, expected = segmenter(model, recipe=recipe)(photo), by_hand(model, photo, recipe=recipe)
+    assert ours.scores.shape == (3, 120, 120) and ours.scores.dtype == np.float32
+    assert np.abs(ours.scores - expected).max() < 1e-4
+    assert np.array_equal(ours.labels, ours.scores.argmax(0)) and ours.labels.dtype == np.uint8
+    top = np.sort(expected, 0)
+    clear = top[-1] - top[-2] > 1e-3
+    assert clear.mean() > 0.8 and np.array_equal(ours.labels[clear], expected.argmax(0)[clear])
+
+
+def test_the_result_says_what_it_is(result, photo):
+    assert result.classes == ("woman", "rocket", "flag") and result.recipe == "clearclip"
+    assert result.model == "open_clip:tiny" and result.random_weights and result.threshold == "none"
+    assert result.picture.size == photo.size
+    assert list(result.shares) == ["woman", "rocket", "flag"] and sum(result.shares.values()) == pytest.approx(1)
+    assert result.shares["rocket"] == np.mean(result.labels == 1)
+
+
+def test_scores_add_to_1_at_most_and_a_class_takes_its_best_name(model, photo):
+    joined = segmenter(model, "woman|astronaut, rocket|ship|missile, flag")(photo).scores
+    alone = segmenter(model, "woman, astronaut, rocket, ship, missile, flag")(photo).scores
+    assert np.allclose(alone.sum(0), 1, atol=1e-5)
+    assert joined.sum(0).max() < 1 and joined.min() >= 0
+    expected = [alone[:2].max(0), alone[2:5].max(0), alone[5]]
+    assert np.allclose(joined, expected, atol=1e-6)
+
+
+def test_class_scores_on_numbers():
+    logits = torch.tensor([0.01, 0.03, 0.02, 0.0])[:, None, None].expand(4, 2, 2)
+    scores = class_scores(logits, (3, 5), torch.tensor([0, 0, 1, 2]), 3)
+    e = np.exp(50 * np.array([0.01, 0.03, 0.02, 0.0]))
+    assert scores.shape == (3, 3, 5)
+    assert scores[:, 1, 2].tolist() == pytest.approx((e / e.sum())[1:].tolist())
+
+
+def test_several_recipes_equal_each_alone(model, photo):
+    names = ["clip", "clearclip", "gem+clearclip"]
+    (together,) = segmenter(model, recipe=names).each(photo)
+    assert list(together) == names
+    for name in names:
+        assert np.array_equal(together[name].scores, segmenter(model, recipe=name)(photo).scores)
+
+
+def test_windows_of_several_pictures_equal_one_by_one(model, photo):
+    pictures = [photo, photo.crop((0, 0, 120, 50)), photo.crop((0, 0, 33, 90)), photo.crop((0, 0, 7, 5))]
+    small = segmenter(model, windows=Windows(48, 128, 32, 16), batch_size=3)
+    for ours, picture in zip(small(pictures), pictures, strict=True):
+        assert ours.labels.shape == picture.size[::-1]
+        assert np.allclose(ours.scores, small(picture).scores, atol=1e-5)
+
+
+# what goes in --------------------------------------------------------------------------------------------------------
+
+
+def forms(photo, folder):
+    path = folder / "photo.png"
+    photo.save(path)
+    array = np.asarray(photo).copy()
+    tensor = torch.from_numpy(array).permute(2, 0, 1)
+    return [
+        path,
+        str(path),
+        photo,
+        photo.convert("RGBA"),
+        array,
+        array / 255,
+        (array / 255).astype(np.float32),
+        array.astype(np.int64),
+        tensor,
+        tensor.float() / 255,
+        tensor.to(torch.int32),
+    ]
+
+
+def test_every_kind_of_picture_gives_the_same(model, photo, result, tmp_path):
+    work = segmenter(model)
+    for given in forms(photo, tmp_path):
+        assert np.array_equal(np.asarray(as_picture(given)), np.asarray(photo))
+    for given in forms(photo, tmp_path)[::4]:
+        assert np.array_equal(work(given).labels, result.labels)
+
+
+def test_a_list_gives_a_list_in_its_order(model, photo, result, tmp_path):
+    path = tmp_path / "photo.png"
+    photo.save(path)
+    results = segmenter(model)([photo.rotate(90), path, np.asarray(photo)])
+    assert isinstance(results, list) and len(results) == 3
+    assert not np.array_equal(results[0].scores, results[1].scores)
+    assert all(np.allclose(one.scores, result.scores, atol=1e-5) for one in results[1:])
+    assert isinstance(segmenter(model)([photo])[0], Segmentation) and segmenter(model)([]) == []
+
+
+def test_grey_pictures_become_three_equal_channels():
+    grey = np.arange(48, dtype=np.uint8).reshape(6, 8)
+    for given in (grey, grey[..., None], torch.from_numpy(grey), torch.from_numpy(grey)[None]):
+        assert np.array_equal(np.asarray(as_picture(given)), np.repeat(grey[..., None], 3, 2))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((3, 4, 5, 3), np.uint8),
+        np.zeros((4, 5, 2), np.uint8),
+        np.zeros(7, np.uint8),
+        np.zeros((0, 5, 3), np.uint8),
+        torch.zeros(2, 4, 5),
+        torch.zeros(5, 6, 3),
+        torch.zeros(1, 3, 4, 5),
+    ],
+    ids=lambda wrong: str(tuple(wrong.shape)),
+)
+def test_shapes_that_are_no_picture(wrong):
+    with pytest.raises(UserError, match=r"array \(H, W, 3\) or a tensor \(3, H, W\), not .*" + str(wrong.shape[0])):
+        as_picture(wrong)
+
+
+@pytest.mark.parametrize("wrong", [None, 5, {"a": 1}])
+def test_things_that_are_no_picture(wrong):
+    with pytest.raises(UserError, match=r"array \(H, W, 3\)"):
+        as_picture(wrong)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, np.nan, np.inf])
+def test_floats_outside_0_to_1(value):
+    with pytest.raises(UserError, match=r"in \[0, 1\]"):
+        as_picture(np.full((4, 5, 3), value))
+
+
+@pytest.mark.parametrize("value", [-1, 256])
+def test_whole_numbers_outside_0_to_255(value):
+    with pytest.raises(UserError, match="0 … 255"):
+        as_picture(np.full((4, 5, 3), value))
+
+
+def test_a_file_that_is_no_picture(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"\xff\xd8 no picture")
+    with pytest.raises(BadImage, match=r"a\.jpg"):
+        as_picture(tmp_path / "a.jpg")
+
+
+def test_16_bit_and_transparent_pictures_are_read_as_from_a_file(tmp_path):
+    deep = Image.fromarray((np.arange(64, dtype=np.uint16) * 1000).reshape(8, 8))
+    clear = Image.fromarray(np.dstack([np.zeros((8, 8, 3), np.uint8), np.tile(np.uint8([0, 255]), (8, 4))]))
+    for i, picture in enumerate((deep, clear)):
+        picture.save(tmp_path / f"{i}.png")
+        assert np.array_equal(np.asarray(as_picture(picture)), np.asarray(as_picture(tmp_path / f"{i}.png")))
+
+
+# background and threshold --------------------------------------------------------------------------------------------
+
+
+def test_background_is_the_first_class_and_also_a_query(model, photo):
+    ours = segmenter(model, "rocket, flag", background=True)(photo)
+    assert ours.classes == ("background", "rocket", "flag") and ours.scores.shape[0] == 3
+    named = segmenter(model, "background|other, rocket", background=True)(photo)
+    assert named.classes == ("background", "rocket")
+    assert np.array_equal(ours.scores, segmenter(model, "background, rocket, flag")(photo).scores)
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 1.0])
+def test_a_threshold_turns_unsure_pixels_into_background(model, photo, threshold):
+    plain = segmenter(model, background=True)(photo)
+    ours = segmenter(model, background=True, threshold=threshold)(photo)
+    expected = np.where(plain.scores.max(0) < threshold, 0, plain.scores.argmax(0))
+    assert np.array_equal(ours.labels, expected) and np.array_equal(ours.scores, plain.scores)
+    assert f"below {threshold:g} are background" in ours.threshold
+
+
+def test_the_automatic_threshold_is_otsus_and_says_so(model, photo):
+    plain = segmenter(model, background=True)(photo)
+    ours = segmenter(model, background=True, threshold="auto")(photo)
+    best = plain.scores.max(0)
+    level = threshold_otsu(best)
+    assert np.array_equal(ours.labels, np.where(best < level, 0, plain.labels))
+    assert 0.05 < (best < level).mean() < 0.95
+    for words in ("auto", f"{level:.3f}", "Otsu", f"{best.min():.3f} … {best.max():.3f}", "background"):
+        assert words in ours.threshold
+
+
+def test_the_automatic_threshold_of_equal_scores(model, photo, monkeypatch):
+    monkeypatch.setattr(
+        "clearclip.segmentation.segmenter.class_scores", lambda logits, size, *_: torch.full((4, *size), 0.25)
+    )
+    ours = segmenter(model, background=True, threshold="auto")(photo)
+    assert "same best score" in ours.threshold
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan"), "otsu", "0.5", None])
+def test_a_threshold_that_is_none(model, threshold):
+    with pytest.raises(UserError, match=r"between 0 and 1"):
+        segmenter(model, background=True, threshold=threshold)
+
+
+@pytest.mark.parametrize("threshold", [0.5, "auto"])
+def test_a_threshold_needs_a_background(model, threshold):
+    with pytest.raises(UserError, match="background=True"):
+        segmenter(model, threshold=threshold)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"classes": "a,,b"}, "each class needs a name"),
+        ({"recipe": "cleraclip"}, "Closest: clearclip"),
+        ({"recipe": "proxyclip"}, "second model"),
+        ({"classes": "a, background", "background": True}, "each class once"),
+    ],
+)
+def test_other_mistakes(model, options, message):
+    with pytest.raises(UserError, match=message):
+        segmenter(model, **options)
+
+
+# files and figures ---------------------------------------------------------------------------------------------------
+
+
+def test_saved_files(result, tmp_path):
+    written = result.save(tmp_path / "out", "deep/photo")
+    assert written == [tmp_path / "out" / "deep" / name for name in ("photo.png", "photo.npz", "photo_overlay.png")]
+    with Image.open(written[0]) as image:
+        assert image.mode == "P" and np.array_equal(np.asarray(image), result.labels)
+        colors = (palette(3) * 255).round().astype(np.uint8)
+        assert np.array_equal(np.asarray(image.convert("RGB")), colors[result.labels])
+        assert "random" in str(image.info).lower()
+    with np.load(written[1]) as saved:
+        assert np.array_equal(saved["labels"], result.labels)
+        assert np.abs(saved["scores"] - result.scores).max() < 1e-3
+        assert tuple(saved["classes"]) == result.classes and saved["recipe"] == "clearclip"
+        assert saved["model"] == "open_clip:tiny" and saved["random_weights"] and saved["threshold"] == "none"
+    with Image.open(written[2]) as image:
+        assert min(image.size) > 200
+
+
+def made(labels, classes, random_weights=True):
+    picture = Image.new("RGB", labels.shape[::-1], "white")
+    scores = np.zeros((len(classes), *labels.shape), np.float32)
+    return Segmentation(picture, labels, scores, tuple(classes), "clip", "some_clip", random_weights, "none")
+
+
+def test_more_than_256_classes_are_saved_with_16_bits(tmp_path):
+    labels = np.uint16([[0, 299, 256], [255, 1, 2]])
+    written = made(labels, [f"class {i}" for i in range(300)]).save(tmp_path, "many")
+    with Image.open(written[0]) as image:
+        assert np.array_equal(np.asarray(image), labels)
+
+
+def test_256_classes_have_a_palette(tmp_path):
+    labels = np.uint8([[0, 255, 254], [7, 8, 128]])
+    written = made(labels, [f"class {i}" for i in range(256)]).save(tmp_path, "many")
+    with Image.open(written[0]) as image:
+        assert image.mode == "P" and np.array_equal(np.asarray(image), labels)
+
+
+def test_the_palette_begins_alike_and_its_colours_differ():
+    colors = palette(60)
+    assert colors.shape == (60, 3) and colors.min() >= 0 and colors.max() <= 1
+    assert np.array_equal(palette(5), colors[:5])
+    assert len({tuple(color) for color in (colors * 255).round()}) == 60
+
+
+def texts(figure):
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+def test_the_figure_of_one_result():
+    labels = np.uint8([[0, 0, 3], [3, 3, 0]])
+    figure = made(labels, ["woman", "rocket", "flag", "sky"]).figure()
+    assert [axis.get_title() for axis in figure.axes] == ["photo", "clip"]
+    assert texts(figure) == ["woman", "sky"]  # those that occur
+    faces = [patch.get_facecolor()[:3] for patch in figure.legends[0].get_patches()]
+    assert np.allclose(faces, palette(4)[[0, 3]])
+    assert "RANDOM WEIGHTS" in figure.get_suptitle() and "some_clip" in figure.get_suptitle()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_long_legend_leaves_the_pictures_their_size():
+    heights = []
+    for count in (2, 40, 100):
+        labels = np.resize(np.arange(count, dtype=np.uint8), (30, 40))
+        figure = made(labels, [f"some class {i}" for i in range(count)]).figure()
+        figure.draw_without_rendering()
+        heights.append(figure.axes[0].get_window_extent().height)
+    assert min(heights) > 0.85 * heights[0] > 80
+
+
+def test_trained_weights_have_no_warning():
+    assert made(np.uint8([[0]]), ["woman"], random_weights=False).figure().get_suptitle() == "some_clip"
+
+
+def test_recipes_side_by_side():
+    rows = [
+        {name: made(np.full((4, 6), i, np.uint8), ["a", "b", "c"]) for name in ("clip", "clearclip")} for i in (0, 2)
+    ]
+    figure = side_by_side(rows, truth=[np.full((4, 6), 1, np.uint8), np.full((4, 6), 255, np.uint8)])
+    assert [axis.get_title() for axis in figure.axes] == ["photo", "ground truth", "clip", "clearclip", "", "", "", ""]
+    assert texts(figure) == ["a", "b", "c"]  # b occurs in the true labels only
+    shown = [np.asarray(axis.images[0].get_array()) for axis in figure.axes]
+    assert np.allclose(shown[1], palette(3)[1]) and np.allclose(shown[5], 1)  # 255 is not labelled
+    assert np.allclose(shown[6], overlaid(rows[1]["clip"])) and not np.allclose(shown[2], shown[6])
+
+
+def test_the_overlay_lies_over_the_grey_picture():
+    one = made(np.uint8([[0, 1]]), ["a", "b"])
+    black = Segmentation(Image.new("RGB", (2, 1)), *(getattr(one, key) for key in list(one.__dataclass_fields__)[1:]))
+    assert np.allclose(overlaid(one) - overlaid(black), 0.38, atol=1e-6)
+    assert np.allclose(overlaid(black)[0] / 0.62, palette(2))
+
+
+# the command ---------------------------------------------------------------------------------------------------------
+
+QUICK = (
+    "--model",
+    "open_clip:ViT-S-32-alt",
+    "--random",
+    "--prompts",
+    "photo",
+    "--short-side",
+    "64",
+    "--device",
+    "cpu",
+    "--text-cache",
+    "texts",
+)
+
+
+def run(*words, cwd, code=None):
+    """The command as a user runs it; with `code`, Python that runs it and looks at itself."""
+    start = ("-m", "clearclip.segment") if code is None else ("-c", code)
+    env = {**os.environ, "PYTHONIOENCODING": "utf-8", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, *start, *map(str, words)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, encoding="utf-8", env=env, timeout=300)
+
+
+def files(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_one_photo(tmp_path):
+    words = ("--model", "clip_vitb32", *QUICK[2:], "--classes", CLASSES, "--background", "--threshold", "auto")
+    done = run(astronaut(), *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "RANDOM WEIGHTS" in done.stdout and "astronaut.png [clearclip]: " in done.stdout
+    assert "background: auto: " in done.stdout and "Otsu" in done.stdout
+    written = [f"results/segment/astronaut{end}" for end in (".npz", ".png", "_overlay.png")]
+    assert files(tmp_path) == written and all(name in done.stdout for name in written)
+    with np.load(tmp_path / written[0]) as saved, Image.open(tmp_path / written[1]) as image:
+        assert saved["random_weights"] and np.array_equal(np.asarray(image), saved["labels"])
+        assert saved["labels"].shape == (512, 512) and list(saved["classes"]) == [
+            "background",
+            "woman",
+            "rocket",
+            "flag",
+        ]
+
+
+def test_a_folder_with_a_broken_file(tmp_path, photo):
+    for name in ("a.png", "deep/ünïcode b.jpg"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        photo.crop((0, 0, 100, 60)).save(tmp_path / "in" / name)
+    (tmp_path / "in" / "bröken.jpg").write_bytes(b"\xff\xd8 no picture")
+    done = run(
+        "in", *QUICK, "--classes", "woman, sky", "--output", "out", "--compare", "clip", "clearclip", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert "bröken.jpg" in done.stdout and "skipped 1 picture" in done.stdout and "RANDOM WEIGHTS" in done.stdout
+    ends = [f"_{recipe}{end}" for recipe in ("clearclip", "clip") for end in (".npz", ".png", "_overlay.png")]
+    expected = [f"{name}{end}" for name in ("a", "deep/ünïcode b") for end in (*ends, "_compare.png")]
+    assert files(tmp_path / "out") == sorted(expected)
+    assert all(
+        f"{name} [{recipe}]: " in done.stdout
+        for name in ("a.png", "deep/ünïcode b.jpg")
+        for recipe in ("clip", "clearclip")
+    )
+
+
+def test_strict_and_features(tmp_path, photo):
+    """Strict stops at the broken file; what came before it is written."""
+    (tmp_path / "in").mkdir()
+    photo.save(tmp_path / "in" / "a.png")
+    (tmp_path / "in" / "broken.jpg").write_bytes(b"\xff\xd8 no picture")
+    done = run(
+        "in", *QUICK, "--classes", "woman, sky", "--strict", "--feature", "X_res", "X_attn", "X_sum", cwd=tmp_path
+    )
+    assert done.returncode == 2 and "broken.jpg" in done.stderr and "strict" in done.stderr
+    assert "Traceback" not in done.stderr
+    ends = [f"a_{name}{end}" for name in ("X_attn", "X_res", "X_sum") for end in (".npz", ".png", "_overlay.png")]
+    assert files(tmp_path / "results" / "segment") == sorted([*ends, "a_compare.png"])
+
+
+def test_help_does_not_load_torch(tmp_path):
+    code = (
+        "import atexit, runpy, sys\n"
+        "atexit.register(lambda: print('torch', 'torch' in sys.modules))\n"
+        "runpy.run_module('clearclip.segment', run_name='__main__', alter_sys=True)"
+    )
+    done = run("--help", cwd=tmp_path, code=code)
+    assert done.returncode == 0, done.stderr
+    assert "torch False" in done.stdout
+    for word in ("--classes", "--recipe", "--compare", "--feature", "--threshold", "--strict", "clearclip"):
+        assert word in done.stdout
+
+
+MISTAKES = {
+    "no classes": (("a.png", *QUICK), "each class needs a name"),
+    "a class twice": (("a.png", "--classes", "sky, sky", *QUICK), "each class once"),
+    "no such photo": (("lost.png", "--classes", "a", *QUICK), "lost.png"),
+    "compare and feature": (("a.png", "--classes", "a", *QUICK, "--compare", "clip", "--feature", "X_res"), "exclude"),
+    "unknown option": (("a.png", "--classses", "a"), "--classes"),
+    "unknown feature": (("a.png", "--classes", "a", "--feature", "X_out"), "X_res"),
+    "unknown recipe": (("a.png", "--classes", "a", *QUICK, "--recipe", "cleraclip"), "clearclip"),
+    "unknown model": (("a.png", "--classes", "a", "--model", "clip_vitb17", "--random"), "clip_vitb16"),
+    "threshold in words": (("a.png", "--classes", "a", *QUICK, "--background", "--threshold", "high"), "auto"),
+    "short side": (("a.png", "--classes", "a", *QUICK, "--short-side", "1"), "at least 1"),
+}
+
+
+def main(monkeypatch, folder, *words):
+    """The command in this process, because a process for each mistake would take long."""
+    from clearclip import segment
+    from clearclip.cli import run
+
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("sys.argv", ["segment", *words])
+    with pytest.raises(SystemExit) as stopped:
+        run(segment.main)
+    return stopped.value.code
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_gives_one_message_and_code_2(name, monkeypatch, tmp_path, photo, capsys):
+    words, message = MISTAKES[name]
+    photo.save(tmp_path / "a.png")
+    assert main(monkeypatch, tmp_path, *words) == 2
+    shown = capsys.readouterr()
+    assert message in shown.err + shown.out
+    assert files(tmp_path) == ["a.png"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--threshold", "0.5"), "background=True"),
+        (("--recipe", "proxyclip"), "second model"),
+        (("--background", "--threshold", "2"), "between 0 and 1"),
+    ],
+)
+def test_mistakes_that_only_the_model_shows(words, message, model, monkeypatch, tmp_path, photo, capsys):
+    monkeypatch.setattr("clearclip.models.load.load", lambda *args: model)
+    photo.save(tmp_path / "a.png")
+    assert main(monkeypatch, tmp_path, "a.png", "--classes", "a, b", *QUICK, *words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_mistake_in_a_real_process(tmp_path):
+    done = run("lost.png", "--classes", "a", "--model", "clip_vitb32", "--random", cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.startswith("error: lost.png") and "Traceback" not in done.stderr
+
+
+def test_a_folder_without_one_picture_that_can_be_read(model, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("clearclip.models.load.load", lambda *args: model)
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    assert main(monkeypatch, tmp_path, "a.png", "--classes", "a, b", *QUICK) == 2
+    shown = capsys.readouterr()
+    assert "skipped 1 picture" in shown.out and "not one picture" in shown.err
+
+
+def test_photos_of_one_name_do_not_overwrite_each_other(model, monkeypatch, tmp_path, photo):
+    monkeypatch.setattr("clearclip.models.load.load", lambda *args: model)
+    for name in ("one/a.png", "two/a.png", "one/a.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        photo.save(tmp_path / name)
+    words = ("one", "two", "--classes", "woman, sky", *QUICK, "--output", "out")
+    assert main(monkeypatch, tmp_path, *words) == 0
+    assert sum(name.endswith(".npz") for name in files(tmp_path / "out")) == 3
+
+
+def test_nothing_named_segments_drawn_scenes_with_the_shipped_model(monkeypatch, tmp_path, capsys):
+    assert main(monkeypatch, tmp_path, "--recipe", "clip", "--text-cache", str(tmp_path / "text")) == 0
+    assert "scene_0 [clip]: " in capsys.readouterr().out
+    labels = np.load(tmp_path / "results" / "segment" / "scene_0.npz")
+    assert labels["labels"].shape == (192, 192) and not labels["random_weights"] and str(labels["model"]) == "clip_tiny"
