@@ -1,214 +1,200 @@
-"""What the commands share: their options, and the way from options to Dataset, table and figure."""
+"""What the doors share: their options, and the way from options to Dataset, table and figure.
 
-from collections.abc import Callable
+A door is a question (its docstring), `Options` composed of the parts here and in `clearclip.cli`, `run(options)` that
+returns the Dataset, and `main()`, which presents it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
+from clearclip.cli import Models, Result, Running, dataset_file, loaders
+from clearclip.commands import EvaluationOptions, computed, print_origin
 from clearclip.errors import UserError
-from clearclip.models.loaders import loaders
 from clearclip.models.names import SHIPPED
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # doors answer --help at once, so what they call is imported when it is called
     import pandas as pd
     import xarray as xr
     from matplotlib.figure import Figure
 
     from analysis.probes.images import Picture
-    from clearclip.models.backbone import Backbone
+    from analysis.probes.statistics import Statistic
 
 
 @dataclass(frozen=True)
-class Options:
-    """Which models, which pictures, and where the results go."""
+class Pictures:
+    """Which pictures."""
 
-    model: tuple[str, ...] = ()
-    """One or several models, such as dino_vitb16 clip_vitb16, timm:<arch.tag> or open_clip:<arch>/<tag>; by default the two
-    small ones that come with the package, clip_tiny and dino_tiny."""
-    checkpoint: tuple[Path, ...] = ()
-    """Local weights (safetensors or weights-only .pt) instead of the hub's, one file for each model, - for none."""
-    random: bool = False
-    """Random weights, for a trial without any; every result says so."""
     images: tuple[str, ...] = ()
     """Folders of pictures (searched recursively), single files, a benchmark such as voc21:data/voc, photographs
-    (scikit-image's) or scenes (drawn); by default photographs, and both for the two default models."""
-    limit: int | None = None
-    """Only the first so many pictures."""
+    (scikit-image's) or scenes (drawn); by default photographs, and both for the two models that come with the package."""
     image_size: int | None = None
     """Side in pixels; by default the weights' own. 448 is the segmentation protocol's."""
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Where in the models."""
+
     layers: tuple[int, ...] = ()
     """Only these layers, counted from 1 as in the paper."""
-    batch_size: int = 8
-    """Pictures in one forward pass."""
-    device: str | None = None
-    """cpu, cuda, cuda:1, mps, …; by default the accelerator if there is one."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """fp32, or autocast to bf16 or fp16."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the table and the figure show; the Dataset has everything."""
+
     tokens: Literal["patches", "all"] = "patches"
-    """Which tokens the table and the figure show (the Dataset has both): patches, or all with CLS and registers."""
-    output: Path | None = None
-    """The Dataset, a .nc file; by default results/<command>.nc. The .csv goes beside it."""
+    """Which tokens: patches, or all with CLS and registers."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Where the figure goes."""
+
     figure: Path | None = None
     """The figure, .png, .pdf or .svg; by default beside the Dataset."""
     data: Path | None = None
     """Draw an existing Dataset again, without running any model."""
-    strict: bool = False
-    """Stop at the first picture that cannot be read, instead of naming, counting and skipping it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatisticsOptions:
+    """The options of the doors that measure what is inside the blocks."""
+
+    models: Models = Models(SHIPPED)
+    pictures: Pictures = Pictures()
+    layers: Layers = Layers()
+    running: Running = Running()
+    result: Result
+    drawing: Drawing = Drawing()
+    shown: Shown = Shown()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepOptions(EvaluationOptions):
+    """The options of the doors that measure recipes on labelled pictures, and draw what they measured."""
+
+    drawing: Drawing = Drawing()
+
+
+class Presentable(Protocol):
+    """The options of any door that writes a Dataset and draws it."""
 
     @property
-    def models(self) -> tuple[str, ...]:
-        """The models that were named, or the two that come with the package."""
-        return self.model or SHIPPED
-
+    def result(self) -> Result: ...  # noqa: D102
     @property
-    def sources(self) -> tuple[str, ...]:
-        """The pictures that were named, or the default ones."""
-        return self.images or (("photographs",) if self.model else ("photographs", "scenes"))
+    def drawing(self) -> Drawing: ...  # noqa: D102
 
 
-def models(chosen: Options) -> "list[Callable[[], Backbone]]":
-    """One loader for each model that was named."""
-    return loaders(chosen.models, chosen.checkpoint, chosen.random, chosen.device, chosen.precision)
+Options = TypeVar("Options", bound=Presentable)
+Statistics = TypeVar("Statistics", bound=StatisticsOptions)
+Sweep = TypeVar("Sweep", bound=SweepOptions)
 
 
-def paths(chosen: Options, command: str) -> tuple[Path, Path]:
-    """Where the Dataset and the figure go."""
-    from clearclip.segmentation.style import check_suffix
-
-    output = chosen.output or chosen.data or Path("results", f"{command}.nc")
-    if output.suffix != ".nc":
-        raise UserError(f"{output}: the Dataset is written as NetCDF, so name a .nc file.")
-    figure = chosen.figure or output.with_suffix(".png")
-    check_suffix(figure)
-    return output, figure
+# from options to Dataset ---------------------------------------------------------------------------------------------
 
 
-def statistics_command(
-    chosen: Options,
-    command: str,
-    statistics: Any,
-    shown: str,
-    draw: "Callable[[xr.Dataset], Figure]",
+def listed(models: Models, pictures: Pictures, running: Running) -> list[Picture]:
+    """The pictures that were named, or the default ones."""
+    from analysis.probes.images import pictures as found
+
+    default = ("photographs", "scenes") if models.model == SHIPPED else ("photographs",)
+    return found(pictures.images or default, running.limit)
+
+
+def statistics(options: StatisticsOptions, wanted: Sequence[str] | dict[str, Statistic]) -> xr.Dataset:
+    """One Dataset of these statistics over all models."""
+    from analysis.probes.collection import collect_models
+
+    return collect_models(
+        loaders(options.models, options.running),
+        listed(options.models, options.pictures, options.running),
+        wanted,
+        dataset_file(options.result),
+        layers=options.layers.layers or None,
+        image_size=options.pictures.image_size,
+        batch_size=options.running.batch_size,
+        strict=options.running.strict,
+    )
+
+
+# from Dataset to table and figure ------------------------------------------------------------------------------------
+
+
+def present(
+    run: Callable[[Options], xr.Dataset],
+    options: Options,
+    *,
+    read: Callable[[Path], xr.Dataset],
+    report: Callable[[xr.Dataset], str],
+    rows: Callable[[xr.Dataset], pd.DataFrame],
+    draw: Callable[[xr.Dataset], Figure],
 ) -> None:
-    """The way of most commands: collect over all models, print the table of `shown`, write Dataset, csv and figure."""
-    output, figure = paths(chosen, command)
-    if chosen.data is not None:
-        from analysis.probes import store
-
-        dataset = store.read(chosen.data)
-        if shown not in dataset:
-            raise UserError(f"{chosen.data} has no {shown}; it has {', '.join(map(str, dataset.data_vars))}.")
-    else:
-        dataset = collect_all(chosen, statistics, output)
-    print_table(dataset, shown, chosen.tokens)
-    announce(dataset, tidy(dataset), draw(dataset), output, figure, new=chosen.data is None)
-
-
-def collect_all(chosen: Options, statistics: Any, output: Path) -> "xr.Dataset":
-    """One Dataset over all models; the runs of finished models are kept until the last one is done."""
-    from analysis.probes import store
-    from analysis.probes.collection import collect
-    from analysis.probes.images import pictures
-    from clearclip.runs import results
-    from clearclip.runs.processes import processes
-
-    source = pictures(chosen.sources, chosen.limit)
-    collected, kept = [], []
-    for name, load in zip(chosen.models, models(chosen), strict=True):
-        unfinished = results.unfinished(output, name)
-        collected.append(
-            collect(
-                load(),
-                source,
-                statistics,
-                layers=chosen.layers or None,
-                image_size=chosen.image_size,
-                batch_size=chosen.batch_size,
-                strict=chosen.strict,
-                unfinished=unfinished,
-            )
-        )
-        kept.append(unfinished)
-    dataset = store.merge_models(collected)
-    processes().leave_the_rest_to_the_first()
-    results.write(dataset, output)
-    results.discard(kept)
-    return dataset
-
-
-def load_one_by_one(
-    chosen: Options, output: Path, measure: "Callable[[Backbone, list[Picture]], xr.Dataset]"
-) -> "xr.Dataset":
-    """The Dataset of `measure(model, pictures)` over all models, written; or the one named with --data."""
-    from analysis.probes import store
-    from analysis.probes.images import pictures, readable
-    from clearclip.runs import results
-
-    if chosen.data is not None:
-        return store.read(chosen.data)
-    source = readable(pictures(chosen.sources, chosen.limit), chosen.strict)
-    dataset = store.merge_models([measure(load(), source) for load in models(chosen)])
-    results.write(dataset, output)
-    return dataset
-
-
-def print_table(dataset: "xr.Dataset", variable: str, tokens: str) -> None:
-    """Layers × features, columns for each model, a table for each source of pictures, means over its images."""
-    about = f"{dataset[variable].attrs['long_name']} [{dataset[variable].attrs['units']}]"
-    for source, values in dataset[variable].sel(tokens=tokens).groupby("source"):
-        means = values.mean("image").transpose("layer", "model", "feature")
-        print(f"{about}, {tokens} tokens, mean over {values.sizes['image']} images of {source}")
-        table = means.stack(column=("model", "feature")).to_pandas()
-        print(table.to_string(float_format=lambda value: f"{value:.4g}", na_rep=""))
-
-
-def tidy(dataset: "xr.Dataset") -> "pd.DataFrame":
-    """One row a source, model, layer, feature, tokens and statistic: mean and standard deviation over the images."""
-    import pandas as pd
-
-    frames = []
-    for name, variable in dataset.data_vars.items():
-        if "image" in variable.dims:
-            for source, values in variable.groupby("source"):
-                frame = _rows(values.mean("image"), "mean")
-                frame["std"] = _rows(values.std("image"), "std")["std"]
-                frame.insert(0, "source", source)
-                frame.insert(5, "statistic", str(name))
-                frame["images"] = values.sizes["image"]
-                frames.append(frame)
-    rows = pd.concat(frames, ignore_index=True).dropna(subset="mean")
-    return with_origin(rows, dataset)
-
-
-def with_origin(rows: "pd.DataFrame", dataset: "xr.Dataset") -> "pd.DataFrame":
-    """The rows with a column that says whether their model has random weights."""
-    random = dict(zip(dataset.model.values.tolist(), dataset.random_weights.values.tolist(), strict=True))
-    return rows.assign(random_weights=rows["model"].map(random))
-
-
-def _rows(values: "xr.DataArray", name: str) -> "pd.DataFrame":
-    """A variable as rows, its dimensions as columns, without other coordinates."""
-    return values.reset_coords(drop=True).to_dataframe(name).reset_index()
-
-
-def announce(
-    dataset: "xr.Dataset", rows: "pd.DataFrame", drawn: "Figure", output: Path, figure: Path, new: bool
-) -> None:
-    """Write the csv and the figure beside the Dataset, and say where everything is."""
-    import json
-
+    """Compute a door's Dataset (or read it, with --data), print its table, write .nc, .csv and figure, and say where."""
     from clearclip.segmentation import style
 
-    for model, random in zip(dataset.model.values, dataset.random_weights.values, strict=True):
-        if random:
-            print(f"{model}: RANDOM WEIGHTS, numbers say nothing about a trained model")
-    skipped = json.loads(dataset.attrs.get("skipped", "[]"))
-    if skipped:
-        print(f"skipped {len(skipped)} pictures that could not be read")
-    written = [output] if new else []
-    if new:
+    data, output = options.drawing.data, dataset_file(options.result)
+    picture = options.drawing.figure or (data or output).with_suffix(".png")
+    style.check_suffix(picture)
+    dataset = computed(run, options) if data is None else read(data)
+    print(report(dataset))
+    print_origin(dataset)
+    written = []
+    if data is None:
         table = output.with_suffix(".csv")
-        rows.to_csv(table, index=False)
-        written.append(table)
-    style.save(drawn, figure)
-    print("wrote " + ", ".join(map(str, [*written, figure])))
+        rows(dataset).to_csv(table, index=False)
+        written = [output, table]
+    style.save(draw(dataset), picture)
+    print("wrote " + ", ".join(map(str, [*written, picture])))
+
+
+def present_statistics(
+    run: Callable[[Statistics], xr.Dataset],
+    options: Statistics,
+    variable: str,
+    draw: Callable[[xr.Dataset, str], Figure],
+) -> None:
+    """`present` for statistics, with the table of one of them."""
+    from analysis.probes import store, table
+
+    tokens = options.shown.tokens
+
+    def read(path: Path) -> xr.Dataset:
+        dataset = store.read(path)
+        if variable not in dataset:
+            raise UserError(f"{path} has no {variable}; it has {', '.join(map(str, dataset.data_vars))}.")
+        return dataset
+
+    present(
+        run,
+        options,
+        read=read,
+        report=lambda dataset: table.layers(dataset, variable, tokens),
+        rows=table.tidy,
+        draw=lambda dataset: draw(dataset, tokens),
+    )
+
+
+def present_sweep(
+    run: Callable[[Sweep], xr.Dataset],
+    options: Sweep,
+    draw: Callable[[xr.Dataset], Figure],
+    show: Callable[[xr.Dataset], pd.DataFrame] | None = None,
+) -> None:
+    """`present` for recipes on labelled pictures; `show` makes the printed table, by default mIoU by data set."""
+    from analysis.sweeps.read import read
+    from clearclip.evaluation import table
+
+    present(
+        run,
+        options,
+        read=read,
+        report=lambda dataset: table.report(dataset, (show or table.table)(dataset)),
+        rows=table.tidy,
+        draw=draw,
+    )

@@ -3,30 +3,40 @@
 python -m analysis.maxima --model clip_vitb16 dino_vitb16
 """
 
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.commands import Options, statistics_command
-from clearclip.cli import options, run
+from analysis import commands
+from clearclip import cli
 
 if TYPE_CHECKING:
     import xarray as xr
-    from matplotlib.figure import Figure
 
 
-def figure(dataset: "xr.Dataset", tokens: str = "patches") -> "Figure":
-    """Fig. 4b: the largest entry of X_res, X_attn, X_sum against the layer, one panel a model, logarithmic if positive."""
-    from analysis.plots.lines import layers_figure
+@dataclass(frozen=True, kw_only=True)
+class Options(commands.StatisticsOptions):
+    """Which models, which pictures, and where the results go."""
 
-    return layers_figure(dataset, "maximum", tokens, scale="log")
+    result: cli.Result = cli.Result(Path("results/maxima.nc"))
+
+
+def run(options: Options) -> xr.Dataset:
+    """The statistics of Fig. 4 of every block."""
+    from analysis.probes.statistics import FIGURE_4
+
+    return commands.statistics(options, FIGURE_4)
 
 
 def main() -> None:
     """The command `python -m analysis.maxima`."""
-    chosen = options(Options, __doc__ or "")
-    from analysis.probes.statistics import FIGURE_4
+    options = cli.parse(Options, __doc__)
+    from analysis import plots
 
-    statistics_command(chosen, "maxima", FIGURE_4, "maximum", lambda dataset: figure(dataset, chosen.tokens))
+    commands.present_statistics(run, options, "maximum", plots.maxima)
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

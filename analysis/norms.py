@@ -7,51 +7,62 @@ With --miou: of the last block with each attention, beside the mIoU on labelled 
 are those of the sweeps, see python -m analysis.norms --miou --help).
 """
 
+from __future__ import annotations
+
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.commands import Options, statistics_command
-from analysis.sweep import SweepOptions, sweep_command
-from clearclip.cli import options, run
+from analysis import commands
+from clearclip import cli
+from clearclip.commands import evaluated
 
 if TYPE_CHECKING:
     import xarray as xr
-    from matplotlib.figure import Figure
 
 
-@dataclass(frozen=True)
-class MiouOptions(SweepOptions):
+@dataclass(frozen=True, kw_only=True)
+class Options(commands.StatisticsOptions):
+    """Which models, which pictures, and where the results go."""
+
+    result: cli.Result = cli.Result(Path("results/norms.nc"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MiouOptions(commands.SweepOptions):
     """Which models, which data sets, and where the results go."""
 
+    result: cli.Result = cli.Result(Path("results/norms_miou.nc"))
     miou: bool = False
     """Measure the norms of the last block with each attention, beside the mIoU; this help is about that."""
 
 
-def figure(dataset: "xr.Dataset", tokens: str = "patches") -> "Figure":
-    """The Frobenius norm of X_res, X_attn, X_sum against the layer, one panel a model, logarithmic."""
-    from analysis.plots.lines import layers_figure
+def run(options: Options) -> xr.Dataset:
+    """The statistics of Fig. 4 of every block."""
+    from analysis.probes.statistics import FIGURE_4
 
-    return layers_figure(dataset, "frobenius_norm", tokens, scale="log")
+    return commands.statistics(options, FIGURE_4)
+
+
+def run_with_miou(options: MiouOptions) -> xr.Dataset:
+    """Norms and mIoU of the last block with each attention."""
+    from analysis.sweeps import recipe_lists
+
+    return evaluated(options, recipe_lists.norms(), norms=True)
 
 
 def main() -> None:
     """The command `python -m analysis.norms`."""
-    if "--miou" in sys.argv:
-        with_miou()
-        return
-    chosen = options(Options, __doc__ or "")
-    from analysis.probes.statistics import FIGURE_4
+    with_miou = "--miou" in sys.argv
+    options = cli.parse(MiouOptions if with_miou else Options, __doc__)
+    from analysis import plots
 
-    statistics_command(chosen, "norms", FIGURE_4, "frobenius_norm", lambda dataset: figure(dataset, chosen.tokens))
-
-
-def with_miou() -> None:
-    """The command with --miou: a sweep over attentions that also measures the norms."""
-    from analysis.plots.norms import figure_2, recipes
-
-    sweep_command(options(MiouOptions, __doc__ or ""), "norms_miou", recipes(), figure_2, norms=True)
+    if isinstance(options, MiouOptions):
+        commands.present_sweep(run_with_miou, options, plots.norms_and_miou)
+    else:
+        commands.present_statistics(run, options, "frobenius_norm", plots.norms)
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

@@ -1,41 +1,187 @@
-"""What every command line shares: options from the words, and what a mistake or Ctrl-C looks like."""
+"""What every command line shares: its options, each declared once, and what a mistake or Ctrl-C looks like.
 
+A command's options are a frozen dataclass that is composed of the parts below; each part is a panel of its help.
+"""
+
+from __future__ import annotations
+
+import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 import tyro
 
 from clearclip.errors import UserError
 
+if TYPE_CHECKING:  # doors answer --help at once, so what they call is imported when it is called
+    from clearclip.datasets import LabelledPictures
+    from clearclip.models.backbone import Backbone
+
 T = TypeVar("T")
 
+Precision = Literal["fp32", "bf16", "fp16"]
 
-def options(kind: type[T], description: str) -> T:
+
+@dataclass(frozen=True)
+class Models:
+    """Which models."""
+
+    model: tuple[str, ...] = ()
+    """One or several models, such as dino_vitb16 clip_vitb16, timm:<arch.tag> or open_clip:<arch>/<tag>; clip_tiny and
+    dino_tiny are small and come with the package."""
+    checkpoint: tuple[Path, ...] = ()
+    """Local weights (safetensors or weights-only .pt) instead of the hub's, one file for each model, - for none."""
+    random: bool = False
+    """Random weights, for a trial without any; every result says so."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """How the pictures go through the models."""
+
+    limit: int | None = None
+    """Only the first so many pictures of each source or data set."""
+    batch_size: int = 8
+    """Pictures, or windows of them, in one forward pass."""
+    device: str | None = None
+    """cpu, cuda, cuda:1, mps, …; by default the accelerator if there is one."""
+    precision: Precision = "fp32"
+    """fp32, or autocast to bf16 or fp16."""
+    strict: bool = False
+    """Stop at the first picture or label that cannot be used, instead of naming, counting and skipping it."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Which labelled pictures."""
+
+    dataset: tuple[str, ...] = ("scenes",)
+    """One or several of voc20, voc21, context59, context60, coco_object, coco_stuff, cityscapes, ade20k, each with its
+    folder, as voc20:data/voc (by default below data/); scenes and scenes_background (drawn); or a folder of your own
+    with images/, labels/, classes.txt."""
+    names: Literal["clearclip", "standard"] = "clearclip"
+    """Class names of ClearCLIP's published run, or the data set's own."""
+    split: str | None = None
+    """By default val, and test for drawn scenes."""
+    partial: bool = False
+    """Use the complete pairs of a half-unpacked folder."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """How class names are put to the model."""
+
+    prompts: str = "imagenet"
+    """The prompt templates: imagenet (its 80), simple (7 of them), photo (one), or a text file with one template per line,
+    each with {} for the name."""
+    text_cache: Path | None = None
+    """Where text embeddings are kept; by default clearclip/text in the user's cache folder."""
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How recipes are applied and scored."""
+
+    proxy: str | None = None
+    """A second model for recipes that need one, such as dino_vitb8."""
+    threshold: float | None = None
+    """The score below which a pixel is background; by default the published one of each data set."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """Where the result goes."""
+
+    output: Path
+    """The Dataset, a .nc file. The .csv goes beside it."""
+
+
+# from options to what the rooms take ---------------------------------------------------------------------------------
+
+
+def loaders(models: Models, running: Running) -> list[Callable[[], Backbone]]:
+    """One loader for each model that was named, so that only one is in memory at a time."""
+    from clearclip.models.load import loaders
+
+    return loaders(models.model, models.checkpoint, models.random, running.device, running.precision)
+
+
+def datasets(labelled: Labelled) -> list[LabelledPictures]:
+    """The data sets, all of them opened before anything runs; none twice."""
+    from clearclip.datasets import parse
+
+    opened = [parse(text, labelled.names, labelled.split, labelled.partial) for text in labelled.dataset]
+    names = [dataset.name for dataset in opened]
+    if not names or len(set(names)) != len(names):
+        raise UserError(f"data sets {', '.join(names) or '(none)'}: at least one, and each name once.")
+    return opened
+
+
+def templates(text: Text) -> str | list[str]:
+    """The name of a set of prompt templates, or the lines of a file."""
+    path = Path(text.prompts)
+    if not path.is_file():
+        return text.prompts
+    return [line for line in path.read_text("utf-8").splitlines() if line.strip()]
+
+
+def text_cache(text: Text) -> Path:
+    """The folder where text embeddings are kept."""
+    from clearclip.segmentation.text import default_cache
+
+    return text.text_cache or default_cache()
+
+
+def dataset_file(result: Result) -> Path:
+    """Where the Dataset goes; raises `UserError` unless it is a .nc file."""
+    if result.output.suffix != ".nc":
+        raise UserError(f"{result.output}: the Dataset is written as NetCDF, so name a .nc file.")
+    return result.output
+
+
+def facts(options: Any) -> dict[str, Any]:
+    """All options of a command by their names on the command line, as JSON has them.
+
+    >>> facts(Running(limit=3))
+    {'limit': 3, 'batch_size': 8, 'device': None, 'precision': 'fp32', 'strict': False}
+    """
+    leaves: dict[str, Any] = {}
+    for field in fields(options):
+        value = getattr(options, field.name)
+        leaves |= facts(value) if is_dataclass(value) else {field.name: value}
+    return json.loads(json.dumps(leaves, default=str))
+
+
+# running a command ---------------------------------------------------------------------------------------------------
+
+
+def parse(kind: type[T], question: str | None) -> T:
     """The options of a command from the command line; a wrong one exits with code 2 and says what is allowed."""
     spec = sys.modules["__main__"].__spec__
     prog = f"python -m {spec.name.removesuffix('.__main__')}" if spec else None
-    return tyro.cli(kind, prog=prog, description=description, config=(tyro.conf.FlagCreatePairsOff,))
+    config = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
+    return tyro.cli(kind, prog=prog, description=question, config=config)
 
 
-def run(main: Callable[[], None]) -> NoReturn:
+def run(main: Callable[[], int | None]) -> NoReturn:
     """Run a command: a user's mistake gives one message and exit code 2, Ctrl-C says that nothing is lost."""
     os.environ["MPLBACKEND"] = "agg"  # commands only write files; a notebook keeps its own backend
     if int(os.environ.get("RANK", 0)) > 0:  # of the processes that torchrun starts only the first speaks
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 (open as long as the process lives)
     try:
-        main()
+        sys.exit(main())
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("\ninterrupted; what is written is kept, and statistics continue with the same command", file=sys.stderr)
+        print("\ninterrupted; what is written is kept, and a long run continues with the same command", file=sys.stderr)
         sys.exit(130)
     except OSError as error:
         if error.filename is None:
             raise
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
-    sys.exit(0)

@@ -5,44 +5,48 @@
 Ctrl-C loses nothing: the same command continues. Several processes or machines: torchrun --nproc-per-node 2 -m clearclip.evaluate …
 """
 
-import sys
+from __future__ import annotations
+
 from dataclasses import dataclass
-from types import ModuleType
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from clearclip.cli import options, run
-from clearclip.evaluation.table import GridOptions, evaluate_grid, output_file, report
+from clearclip import cli, commands
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+if __name__ != "__main__":  # a module of this name would take the place of the function clearclip.evaluate
+    raise ImportError("clearclip.evaluate is a function, and a command: python -m clearclip.evaluate")
 
 
-@dataclass(frozen=True)
-class EvaluateOptions(GridOptions):
+@dataclass(frozen=True, kw_only=True)
+class Options(commands.EvaluationOptions):
     """Which models, recipes and data sets, and where the result goes."""
 
     recipe: tuple[str, ...] = ("clip", "maskclip", "sclip", "clearclip")
     """One or several methods; all are measured in one pass."""
+    result: cli.Result = cli.Result(Path("results/evaluate.nc"))
+
+
+def run(options: Options) -> xr.Dataset:
+    """mIoU of the recipes that were named."""
+    from clearclip.methods.recipes import recipes
+
+    return commands.evaluated(options, recipes(options.recipe))
 
 
 def main() -> None:
     """The command `python -m clearclip.evaluate`."""
-    chosen = options(EvaluateOptions, __doc__ or "")
-    from clearclip.methods.recipes import recipes
+    options = cli.parse(Options, __doc__)
+    from clearclip.evaluation import table
 
-    recipes(chosen.recipe)  # refuses an unknown one before anything is loaded
-    output = output_file(chosen, "evaluate")
-    written = report(evaluate_grid(chosen, chosen.recipe, output), output)
-    print("wrote " + ", ".join(map(str, [output, written])))
+    dataset, rows = commands.computed(run, options), options.result.output.with_suffix(".csv")
+    print(table.report(dataset))
+    commands.print_origin(dataset)
+    table.tidy(dataset).to_csv(rows, index=False)
+    print(f"wrote {options.result.output}, {rows}")
 
-
-class _Function(ModuleType):
-    """This module, which can be called, so that `clearclip.evaluate` is the function whether or not the module is imported."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        from clearclip.evaluation.run import evaluate
-
-        return evaluate(*args, **kwargs)
-
-
-sys.modules[__name__].__class__ = _Function
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)
