@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -64,10 +66,27 @@ def computed(run: Callable[[Options], xr.Dataset], options: Options) -> xr.Datas
     from clearclip.runs import results
 
     output = cli.dataset_file(options.result)
-    dataset = run(options).assign_attrs(options=json.dumps(cli.facts(options)))
+    about = {"command": command_line(run, options), "options": json.dumps({"door": door_of(run), **cli.facts(options)})}
+    dataset = run(options).assign_attrs(about)
     results.write(dataset, output)
     results.discard_unfinished(output)
     return dataset
+
+
+def door_of(run: Callable[..., object]) -> str:
+    """The module of a door, as it stands after python -m."""
+    spec = sys.modules["__main__"].__spec__ if run.__module__ == "__main__" else None
+    return (spec.name if spec else run.__module__).removesuffix(".__main__")
+
+
+def command_line(run: Callable[[Options], object], options: Options) -> str:
+    """The command that does the same as a door's `run(options)`: the options that differ from the door's own."""
+    usual, words = cli.facts(type(options)()), ["python", "-m", door_of(run)]
+    for name, value in cli.facts(options).items():
+        if value != usual[name]:
+            values = value if isinstance(value, list) else [] if value is True else [value]
+            words += [f"--{name.replace('_', '-')}", *map(str, values)]
+    return shlex.join(words)
 
 
 def print_origin(dataset: xr.Dataset) -> None:

@@ -1,196 +1,229 @@
-"""What there is to draw, in the paper's order, and which command computes the Dataset that each drawing reads."""
+"""What there is to draw, in the paper's order: every figure and table with its caption, the runs it reads, and its drawing."""
 
-import shlex
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from pathlib import Path
-from types import ModuleType
-from typing import Literal
+from functools import partial
+from typing import Any
 
+from analysis import plots
 from clearclip.errors import UserError, closest
-from clearclip.models.names import ALIASES, SHIPPED
+from figures import features, layouts, readings
+from figures.radar import methods_on_benchmarks
 
-FIGURES = (
-    *("fig1", "fig1_radar", "fig2", "fig3", "fig4a", "fig4b", "fig4c"),
-    *("fig5", "fig6", "fig7", "fig8", "fig9", "fig10", "fig11"),
-)
-TABLES = ("table1", "table2", "table3", "table4", "table5")
-BEYOND = ("layers", "prototypes", "tokens")
-PICTURES = 4  # rows of the figures that show label maps
-# what does not change the numbers
-NO_EFFECT = ("output", "figure", "device", "batch-size", "text-cache", "strict", "data")
+METHODS = ("clip", "maskclip", "sclip", "clearclip")  # of the figures that show label maps
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One figure or table: a module of this package."""
+    """One figure or table: `draw` takes the Datasets of the runs that it `needs`, in their order."""
 
     name: str
-    kind: Literal["figure", "table"]
+    needs: tuple[str, ...]
+    draw: Callable[..., Any]
+    caption: str  # its first words are the number in the paper; a blank line parts paragraphs
 
     @property
-    def module(self) -> ModuleType:
-        """The module; its docstring is the caption."""
-        return import_module(f"figures.{self.name}")
+    def is_table(self) -> bool:
+        """Whether it is a table; the others are figures."""
+        return self.name.startswith("table")
 
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """The runs whose Datasets it reads, in the order of its arguments."""
-        needs: str | tuple[str, ...] = self.module.NEEDS
-        return (needs,) if isinstance(needs, str) else needs
 
-    @property
-    def caption(self) -> str:
-        """What is shown, as one text with a blank line between paragraphs."""
-        return (self.module.__doc__ or "").strip()
-
+_label_maps = partial(plots.label_maps, recipes=METHODS, width=plots.DOUBLE)
 
 ENTRIES: dict[str, Entry] = {
-    name: Entry(name, "table" if name in TABLES else "figure") for name in (*FIGURES, *TABLES, *BEYOND)
-}
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Which models, data sets and pictures everything is drawn from."""
-
-    model: tuple[str, ...] = ("clip_tiny",)
-    against: tuple[str, ...] = ("dino_tiny",)  # for the comparisons that need no text
-    dataset: tuple[str, ...] = ()  # name:folder
-    images: tuple[str, ...] = ()
-    checkpoint: tuple[Path, ...] = ()  # one for each of model and against, - for none
-    random: bool = False
-    limit: int | None = None
-    device: str | None = None
-    precision: str = "fp32"
-    batch_size: int = 8
-
-    @property
-    def everyone(self) -> tuple[str, ...]:
-        """All models."""
-        return (*self.model, *self.against)
-
-    def about(self, models: Sequence[str]) -> list[str]:
-        """The options that name models, and how they are loaded and run."""
-        words = ["--model", *models]
-        files = dict(zip(self.everyone, map(str, self.checkpoint), strict=False))
-        if any(files.get(model, "-") != "-" for model in models):
-            words += ["--checkpoint", *(files.get(model, "-") for model in models)]
-        words += ["--random"] if self.random else []
-        words += ["--device", self.device] if self.device else []
-        words += ["--precision", self.precision] if self.precision != "fp32" else []
-        return [*words, "--batch-size", str(self.batch_size)] if self.batch_size != 8 else words
-
-    @property
-    def limited(self) -> list[str]:
-        """The option that says how many pictures are used."""
-        return [] if self.limit is None else ["--limit", str(self.limit)]
-
-
-DEMO = Choice(dataset=("scenes", "scenes_background"), images=("photographs", "scenes"), limit=32)
-
-
-@dataclass(frozen=True)
-class Run:
-    """One analysis command and its arguments for a choice.
-
-    `recipes` is how many it evaluates in one pass, `cost` what a picture takes, in plain passes, where it has no recipes.
-    """
-
-    name: str
-    command: str  # the module
-    arguments: Callable[[Choice], list[str]]
-    text: bool = True  # needs a model with a text tower
-    labels: bool = True  # needs a data set with labels
-    recipes: int = 1
-    cost: float = 1.1
-
-    def missing(self, choice: Choice) -> str:
-        """Why it cannot be computed for a choice, or nothing."""
-        if self.text and not readers(choice):
-            return "needs a model with a text tower"
-        if self.labels and not choice.dataset:
-            return "needs a data set with labels: name one with --dataset"
-        return ""
-
-    def words(self, choice: Choice, output: Path) -> list[str]:
-        """The whole command after `python -m`."""
-        return [self.command, *self.arguments(choice), "--output", str(output)]
-
-
-def readers(choice: Choice) -> tuple[str, ...]:
-    """The models of a choice that have a text tower.
-
-    >>> readers(DEMO), readers(Choice(("dinov2_vits14",), ()))
-    (('clip_tiny',), ())
-    """
-    kinds = ("open_clip:", "transformers:", "zoo:clip")
-    return tuple(model for model in choice.everyone if ALIASES.get(model, model).startswith(kinds))
-
-
-def _pictures(choice: Choice) -> list[str]:
-    """Where the pictures of statistics come from: those that were named, else the first data set on disk, else photographs."""
-    found = []
-    for text in choice.dataset:
-        name, colon, root = text.partition(":")
-        if name == "folder" or (not colon and Path(text).is_dir()):
-            found.append(str(Path(root or text, "images")))
-        elif colon:
-            found.append(text)
-    return ["--images", *(choice.images or found[:1] or ("photographs",))]
-
-
-def _statistics(choice: Choice) -> list[str]:
-    return [*choice.about(choice.everyone), *_pictures(choice), *choice.limited]
-
-
-def _featuremaps(choice: Choice) -> list[str]:
-    _, *sources = _pictures(choice)
-    limit = "2" if len(sources) == 1 else "1"  # of each source; every picture takes a row a model
-    return [*choice.about(choice.everyone), "--images", *sources, "--limit", limit]
-
-
-def _sweep(choice: Choice) -> list[str]:
-    return [*choice.about(readers(choice)), "--dataset", *choice.dataset, *choice.limited]
-
-
-def _prototypes(choice: Choice) -> list[str]:
-    return [*choice.about(choice.everyone), "--dataset", *choice.dataset, *choice.limited]
-
-
-def _norms(choice: Choice) -> list[str]:
-    return ["--miou", *_sweep(choice)]
-
-
-def _maps(wanted: str, turn: int) -> Callable[[Choice], list[str]]:
-    """Pictures of the benchmark that the paper shows; where it was not named, others of the first data set."""
-
-    def arguments(choice: Choice) -> list[str]:
-        there = [one for one in choice.dataset if one.partition(":")[0] == wanted]
-        first = [] if there else ["--first", str(turn * PICTURES)]
-        words = [*choice.about(readers(choice)[:1]), "--dataset", (there or choice.dataset)[0], *first]
-        return [*words, "--limit", str(PICTURES)]
-
-    return arguments
-
-
-RUNS: dict[str, Run] = {
-    run.name: run
-    for run in (
-        Run("statistics", "analysis.entropy", _statistics, text=False, labels=False),
-        Run("featuremaps", "analysis.featuremaps", _featuremaps, text=False, labels=False),
-        Run("tokens", "analysis.tokens", _statistics, text=False, labels=False, cost=4.0),
-        Run("maps_fig7", "analysis.maps", _maps("coco_stuff", 0), recipes=7),
-        Run("maps_fig10", "analysis.maps", _maps("ade20k", 1), recipes=7),
-        Run("maps_fig11", "analysis.maps", _maps("context59", 2), recipes=7),
-        Run("norms_miou", "analysis.norms", _norms, recipes=5),
-        Run("ablation", "analysis.ablation", _sweep, recipes=20),
-        Run("alpha", "analysis.alpha", _sweep, recipes=30),
-        Run("beta", "analysis.beta", _sweep, recipes=8),
-        Run("compare", "analysis.compare", _sweep, recipes=12),
-        Run("layers", "analysis.layers", _sweep, recipes=36),
-        Run("prototypes", "analysis.prototypes.__main__", _prototypes, text=False, cost=2.5),
+    entry.name: entry
+    for entry in (
+        Entry(
+            "fig1",
+            ("maps_fig7",),
+            features.richest_picture,
+            "Fig. 1, left. What the text finds in X_sum, X_res and X_attn of the last block, and in ClearCLIP, on one "
+            "picture.\n\n"
+            "In the paper's CLIP the noise of X_sum is that of X_res, while X_attn is clean; ClearCLIP is X_attn with "
+            "q-q attention.",
+        ),
+        Entry(
+            "fig1_radar",
+            ("compare",),
+            methods_on_benchmarks,
+            "Fig. 1, right. CLIP, MaskCLIP, TCL and ClearCLIP on all benchmarks (mIoU).\n\n"
+            "Every spoke runs from 0 in the centre to the largest value on that benchmark, which stands at its end. "
+            "Dashed lines with open markers are the published values (Tables 2 and 3; MaskCLIP and TCL as reported by "
+            "TCL), solid lines are measured; TCL was trained and is not measured here. Where only one or two datasets "
+            "of another kind were measured, bars take the place of the radar.",
+        ),
+        Entry(
+            "fig2",
+            ("norms_miou",),
+            features.norms_and_miou,
+            "Fig. 2. Frobenius norms of X_res and X_attn in the last block (bars) and mIoU (line) for each kind of "
+            "attention.\n\n"
+            "In the paper mIoU follows the norm of X_attn, and X_res is much stronger in ViT-L/14 than in ViT-B/16. "
+            "Open markers are its values.",
+        ),
+        Entry(
+            "fig3",
+            ("layers", "maps_fig7"),
+            features.mean_and_maps,
+            "Fig. 3. mIoU of the label maps from X_sum, X_res and X_attn of the last block (q-k attention), beside "
+            "some of these maps.\n\n"
+            "Open markers are the paper's values for CLIP-B/16 on COCO-Stuff.",
+        ),
+        Entry(
+            "fig4a",
+            ("statistics",),
+            readings.entropy,
+            "Fig. 4a. Normalised entropy of X_res, X_attn and X_sum in every layer, CLIP against DINO.\n\n"
+            "In the paper's CLIP-B/16 the entropy of X_res and X_sum falls to about 0 in the last layers while X_attn "
+            "stays near 1; in its DINO-B/16 all three stay nearly constant. Open markers are those readings.",
+        ),
+        Entry(
+            "fig4b",
+            ("statistics",),
+            readings.maxima,
+            "Fig. 4b. The largest entry of X_res, X_attn and X_sum in every layer, CLIP against DINO.\n\n"
+            "In the paper's CLIP-B/16 the maximum of X_res in the last layer is about 90 times that of early layers; "
+            "in its DINO-B/16 it stays mostly below 10. The same numbers of the models shown stand in their panels.",
+        ),
+        Entry(
+            "fig4c",
+            ("statistics",),
+            plots.channels,
+            "Fig. 4c. Channel means of X_res, X_attn and X_sum, normalised to 0 … 1 in each image and sorted, for "
+            "every layer.\n\n"
+            "In the paper's CLIP-B/16 a few channels carry X_res in the last layers; in its DINO-B/16 the channels "
+            "stay alike. The paper does not say how it normalises; here it is min–max per image.",
+        ),
+        Entry(
+            "fig5",
+            ("ablation",),
+            plots.ablation,
+            "Fig. 5. Mean mIoU for each kind of attention in the last block: as it is, without FFN, without residual "
+            "connection (RC), and without both.\n\n"
+            "Means are over the benchmarks without a background class that were measured, or else over all datasets, "
+            "which the small print names. Open markers are the paper's values, over the same datasets.",
+        ),
+        Entry(
+            "fig6",
+            ("alpha",),
+            plots.alpha,
+            "Fig. 6. mIoU when the last block hands on X_res + α·X_attn, for each kind of attention, without FFN.\n\n"
+            "In the paper a larger α is always better. Means are over the benchmarks without a background class that "
+            "were measured, or else over all datasets. The open marker is the paper's value at α = 1 (its Table 1).",
+        ),
+        Entry(
+            "fig7",
+            ("maps_fig7",),
+            _label_maps,
+            "Fig. 7. Label maps of CLIP, MaskCLIP, SCLIP and ClearCLIP beside photo and ground truth; in the paper, "
+            "of COCO-Stuff.\n\n"
+            "Which model and which pictures are shown stands above the maps.",
+        ),
+        Entry(
+            "fig8",
+            ("ablation",),
+            plots.ablation_by_dataset,
+            "Fig. 8. The ablation of Fig. 5 on each dataset by itself.\n\n"
+            "Every column of markers is one kind of attention in the last block: as it is, without FFN, without "
+            "residual connection (RC), and without both. Open markers, a little to the right, are the paper's values; "
+            "MaskCLIP's (I, as it is) on ViT-B/16 is quoted from TCL, which has another protocol.",
+        ),
+        Entry(
+            "fig9",
+            ("featuremaps",),
+            features.feature_maps,
+            "Fig. 9. The feature maps themselves, token × channel, of the last layer; the strongest channels are "
+            "marked.\n\n"
+            "In the paper's CLIP the peaks of X_res stand in the same few channels in every picture, and X_sum has "
+            "them from X_res.",
+        ),
+        Entry(
+            "fig10",
+            ("maps_fig10",),
+            _label_maps,
+            "Fig. 10. Label maps of CLIP, MaskCLIP, SCLIP and ClearCLIP beside photo and ground truth; in the paper, "
+            "of ADE20K.\n\n"
+            "Which model and which pictures are shown stands above the maps.",
+        ),
+        Entry(
+            "fig11",
+            ("maps_fig11",),
+            _label_maps,
+            "Fig. 11. Label maps of CLIP, MaskCLIP, SCLIP and ClearCLIP beside photo and ground truth; in the paper, "
+            "of Context59.\n\n"
+            "Which model and which pictures are shown stands above the maps.",
+        ),
+        Entry(
+            "table1",
+            ("ablation",),
+            layouts.table_1,
+            "Table 1. Ablation of the last block: residual connection (RC) and FFN on or off, with q-q attention.\n\n"
+            "The paper's rows are of CLIP-B/16. Means are over the five benchmarks without a background class.",
+        ),
+        Entry(
+            "table2",
+            ("compare",),
+            layouts.table_2,
+            "Table 2. Methods on the five benchmarks without a background class.\n\n"
+            "SCLIP as its authors report it uses several names a class; SCLIP* is the paper's own run without them, "
+            "and what a measured SCLIP is compared with. MaskCLIP on ViT-B/16 is quoted from TCL, which has another "
+            "protocol. Means are computed from the rows.",
+        ),
+        Entry(
+            "table3",
+            ("compare",),
+            layouts.table_3,
+            "Table 3. Methods on the three benchmarks with a background class.\n\n"
+            "SCLIP as its authors report it uses several names a class; SCLIP* is the paper's own run without them, "
+            "and what a measured SCLIP is compared with. MaskCLIP on ViT-B/16 is quoted from TCL, which has another "
+            "protocol. Means are computed from the rows.",
+        ),
+        Entry(
+            "table4",
+            ("beta",),
+            layouts.table_4,
+            "Table 4. The strongest β % of the channels of X_res removed, or every token of X_res brought to length 1 "
+            "(norm.).\n\n"
+            "Attention is q-q, the FFN is off. Values are means over datasets: the paper's over all eight benchmarks, "
+            "for CLIP-B/16.",
+        ),
+        Entry(
+            "table5",
+            ("compare",),
+            layouts.table_5,
+            "Table 5. ClearCLIP added to other methods (MaskCLIP, SCLIP, GEM) and to other models.\n\n"
+            "Means are computed from the rows: the paper prints 29.5 and 37.9 for MaskCLIP and SCLIP with ClearCLIP "
+            "on ViT-B, where its rows give 29.3 and 37.0. MaskCLIP on ViT-B/16 is quoted from TCL, which has another "
+            "protocol.",
+        ),
+        Entry(
+            "layers",
+            ("layers",),
+            plots.layers,
+            "Beyond the paper. mIoU of X_res, X_attn and X_sum of every layer, each read with the text as if it were "
+            "the last.\n\n"
+            'A "logit lens" for patches: it shows from which layer on which feature map speaks the language of the '
+            "text. The last layer is the paper's Fig. 3.",
+        ),
+        Entry(
+            "prototypes",
+            ("prototypes",),
+            plots.prototypes,
+            "Beyond the paper. Which feature map of which layer carries local information, in any model, without "
+            "text.\n\n"
+            "Each class is the mean of its patch features over one half of the pictures; the patches of the other "
+            "half take the nearest class. mIoU of X_res, X_attn and X_sum for every layer.",
+        ),
+        Entry(
+            "tokens",
+            ("tokens",),
+            plots.tokens,
+            "Beyond the paper. Tokens that stand out: outlier norms, dominant channels, effective rank and mean "
+            "cosine of every layer.\n\n"
+            "Below, where in the picture the tokens of X_sum are long, averaged over the pictures.",
+        ),
     )
 }
 
@@ -203,51 +236,12 @@ def entries(names: Sequence[str] = ()) -> list[Entry]:
     >>> [entry.name for entry in entries(["fig4", "table1"])]
     ['fig4a', 'fig4b', 'fig4c', 'table1']
     """
-    chosen: dict[str, Entry] = {}
+    wanted: dict[str, Entry] = {}
     for name in names or ENTRIES:
-        parts = [one for one in ENTRIES if one[:-1] == name]
-        if name in ENTRIES:
-            parts = [name]
+        parts = [name] if name in ENTRIES else [other for other in ENTRIES if other[:-1] == name]
         if not parts:
             raise UserError(
                 f"there is no figure or table {name!r}. Closest: {closest(name, list(ENTRIES))}. All: {', '.join(ENTRIES)}."
             )
-        chosen.update({one: ENTRIES[one] for one in parts})
-    return list(chosen.values())
-
-
-def facts(command: str | Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """What a command line says about its numbers: the module, and the values of each option that can change them.
-
-    >>> facts("python -m analysis.maps --model clip_tiny --limit=2 --output a.nc")
-    {'': ('analysis.maps',), 'model': ('clip_tiny',), 'limit': ('2',)}
-    """
-    words = shlex.split(command) if isinstance(command, str) else list(command)
-    found: dict[str, tuple[str, ...]] = {"": ()}
-    option = ""
-    for word in words[2:] if words[:2] == ["python", "-m"] else words:
-        if word.startswith("--"):
-            option, _, word = word[2:].replace("_", "-").partition("=")
-            found[option] = (word,) if word else ()
-        else:
-            found[option] += (word,)
-    return {name: values for name, values in found.items() if name not in NO_EFFECT}
-
-
-def state(words: Sequence[str], path: Path) -> Literal["finished", "other facts", "missing"]:
-    """Whether a Dataset is there, and whether the very command that would be run has written it."""
-    import xarray as xr
-
-    if not path.is_file():
-        return "missing"
-    try:
-        with xr.open_dataset(path, engine="h5netcdf") as dataset:
-            written = str(dataset.attrs.get("command", ""))
-    except (OSError, ValueError):
-        return "other facts"
-    return "finished" if facts(written) == facts(words) else "other facts"
-
-
-def small(models: Sequence[str]) -> list[str]:
-    """Those of some models that come with the package."""
-    return [model for model in models if model in SHIPPED]
+        wanted.update({part: ENTRIES[part] for part in parts})
+    return list(wanted.values())

@@ -1,14 +1,19 @@
 """How long a plan may take on this machine: a few pictures through each model, times what the runs are known to cost."""
 
+from __future__ import annotations
+
 import time
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import Any
 
-from figures.catalogue import Choice, Run, readers
+import torch
 
-if TYPE_CHECKING:
-    from clearclip.datasets.base import LabelledPictures
-    from clearclip.models.backbone import Backbone
+from analysis.commands import listed
+from clearclip import cli
+from clearclip.datasets import LabelledPictures, parse
+from clearclip.models.backbone import Backbone
+from clearclip.segmentation.segmenter import Segmenter
+from figures.runs import Choice, Run
 
 A_RECIPE = 0.04  # what each further recipe adds to the cost of one, see benchmarks/recipes.py
 WARM, TIMED = 1, 2  # pictures that are run before, and while, the clock runs
@@ -26,7 +31,7 @@ def words(seconds: float) -> str:
 
 
 class Estimate:
-    """Seconds a run of a choice takes, from pictures that are timed once for each model and data set."""
+    """Seconds that a run of a choice takes, from pictures that are timed once for each model and data set."""
 
     def __init__(self, choice: Choice) -> None:
         self.choice = choice
@@ -34,53 +39,37 @@ class Estimate:
         self._passes: dict[str, float] = {}
 
     @cached_property
-    def models(self) -> "dict[str, Backbone]":
+    def models(self) -> dict[str, Backbone]:
         """All models, loaded."""
-        from clearclip.models.loaders import loaders
-
-        one = self.choice
-        every = loaders(one.everyone, one.checkpoint, one.random, one.device, one.precision)
-        return {name: load() for name, load in zip(one.everyone, every, strict=True)}
+        choice = self.choice
+        loaders = cli.loaders(choice.models(choice.everyone), choice.running)
+        return {name: load() for name, load in zip(choice.everyone, loaders, strict=True)}
 
     @cached_property
-    def datasets(self) -> "dict[str, LabelledPictures]":
+    def datasets(self) -> dict[str, LabelledPictures]:
         """All data sets, by how they were named."""
-        from clearclip.datasets import parse
-
         return {text: parse(text) for text in self.choice.dataset}
 
-    def of(self, run: Run) -> tuple[int, float]:
+    def of(self, run: Run, options: Any) -> tuple[int, float]:
         """How many images a run reads for each model, and about how many seconds it takes."""
+        names = options.models.model
         if not run.labels:
-            count = self._pictures(run)
-            return count, sum(count * run.cost * self._one_pass(name) for name in self.choice.everyone)
-        spec = run.arguments(self.choice)
-        sets = [text for text in self.choice.dataset if text in spec]
-        names = [
-            name for name in self.choice.everyone if name in spec and (not run.text or name in readers(self.choice))
-        ]
-        limit = int(spec[spec.index("--limit") + 1]) if "--limit" in spec else None
-        counts = {text: min(len(self.datasets[text]), limit or len(self.datasets[text])) for text in sets}
-        cost = 1 + A_RECIPE * (run.recipes - 1)
+            count = len(listed(options.models, options.pictures, options.running))
+            return count, sum(count * run.cost * self._one_pass(name) for name in names)
+        limit = options.running.limit
+        counts = {text: len(self.datasets[text]) for text in options.labelled.dataset}
+        counts = {text: count if limit is None else min(count, limit) for text, count in counts.items()}
+        images = sum(counts.values())
         if not run.text:
-            return sum(counts.values()), sum(run.cost * sum(counts.values()) * self._one_pass(name) for name in names)
-        seconds = sum(counts[text] * cost * self._segment(name, text) for name in names for text in sets)
-        return sum(counts.values()), seconds
-
-    def _pictures(self, run: Run) -> int:
-        """How many pictures a run without labels reads."""
-        from analysis.probes.images import pictures
-
-        spec = run.arguments(self.choice)
-        start = spec.index("--images") + 1
-        stop = next((i for i in range(start, len(spec)) if spec[i].startswith("--")), len(spec))
-        limit = int(spec[spec.index("--limit") + 1]) if "--limit" in spec else None
-        return len(pictures(spec[start:stop], limit))
+            return images, sum(run.cost * images * self._one_pass(name) for name in names)
+        seconds = 0.0
+        for name in names:
+            cost = 1 + A_RECIPE * (len(run.recipes(self.models[name])) - 1)
+            seconds += sum(count * cost * self._segment(name, text) for text, count in counts.items())
+        return images, seconds
 
     def _one_pass(self, name: str) -> float:
         """Seconds of one picture through a model at its own size."""
-        import torch
-
         if name not in self._passes:
             model = self.models[name]
             images = torch.zeros(TIMED, 3, model.image_size, model.image_size, device=model.device)
@@ -94,8 +83,6 @@ class Estimate:
 
     def _segment(self, name: str, text: str) -> float:
         """Seconds of one picture of a data set with one recipe, windows and resizing included."""
-        from clearclip.segmentation.segmenter import Segmenter
-
         if (name, text) not in self._segmented:
             dataset = self.datasets[text]
             segmenter = Segmenter(self.models[name], dataset.classes, "clip", prompts="photo")

@@ -1,20 +1,20 @@
 """The index page: every figure and table with its caption, the command that made it and the origin of its data, in one file."""
 
+from __future__ import annotations
+
 import html
 import json
 import re
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+
+import pandas as pd
+import xarray as xr
 
 from clearclip.models.names import SHIPPED
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import xarray as xr
-
-    from figures.catalogue import Entry
+from figures.catalogue import Entry
+from figures.tables import cells
 
 TITLE = "ClearCLIP, regenerated"
 NUMBER = re.compile(r"^((?:Fig\.|Table) \w+(?:, \w+)?)\. ")
@@ -63,10 +63,10 @@ code { font: .84rem/1.5 ui-monospace, "SF Mono", Menlo, Consolas, monospace; ove
 class Drawn:
     """One finished figure (as PNG) or table, the Datasets behind it by their run, and its other files."""
 
-    entry: "Entry"
-    data: "dict[str, xr.Dataset]"
+    entry: Entry
+    data: dict[str, xr.Dataset]
     png: bytes = b""
-    table: "pd.DataFrame | None" = None
+    table: pd.DataFrame | None = None
     files: Sequence[str] = field(default_factory=tuple)
 
 
@@ -105,7 +105,7 @@ drawn from measured data. Each says which command made it and where its data com
 """
 
 
-def label(entry: "Entry") -> str:
+def label(entry: Entry) -> str:
     """How a figure is called: as its caption begins, or by its name.
 
     >>> from figures.catalogue import ENTRIES
@@ -187,10 +187,8 @@ def made_by(one: Drawn) -> list[str]:
     return [*dict.fromkeys(computed), f"python -m figures {one.entry.name} --data FOLDER"]
 
 
-def as_html(table: "pd.DataFrame") -> str:
+def as_html(table: pd.DataFrame) -> str:
     """A table as HTML, as it is written elsewhere: what repeats is left blank, a rule parts the values of the first column."""
-    from figures.tables import cells
-
     head, *rows = cells(table)
     levels = table.index.nlevels
     lines, before = [], [""] * levels
@@ -210,7 +208,7 @@ def as_html(table: "pd.DataFrame") -> str:
     return f'<div class="wide">{shown}</div>{below}'
 
 
-def models(dataset: "xr.Dataset") -> list[dict[str, object]]:
+def models(dataset: xr.Dataset) -> list[dict[str, object]]:
     """What a Dataset says of each of its models."""
     names = [str(name) for name, coord in dataset.coords.items() if coord.dims == ("model",)]
     columns = {name: dataset[name].values.tolist() for name in names}
@@ -220,7 +218,7 @@ def models(dataset: "xr.Dataset") -> list[dict[str, object]]:
     ]
 
 
-def origin(name: str, dataset: "xr.Dataset") -> str:
+def origin(name: str, dataset: xr.Dataset) -> str:
     """Where one Dataset comes from: models, weights, pictures, libraries, time."""
     rows = {"Dataset": f"{name}.nc"}
     for model in models(dataset):
@@ -238,7 +236,7 @@ def origin(name: str, dataset: "xr.Dataset") -> str:
     )
 
 
-def pictures(dataset: "xr.Dataset") -> str:
+def pictures(dataset: xr.Dataset) -> str:
     """How many pictures, of what."""
     if "images" in dataset and "dataset" in dataset.dims:
         counts = dataset.images.max("model").values.astype(int).tolist()

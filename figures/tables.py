@@ -1,18 +1,16 @@
 """Tables as CSV, Markdown and LaTeX, from one DataFrame: rows of measured and published mIoU and their difference."""
 
+from __future__ import annotations
+
 import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from analysis.compare import DIFFERENCE
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import xarray as xr
+import pandas as pd
+from analysis.sweeps.table import DIFFERENCE
 
 
-def write(table: "pd.DataFrame", stem: Path, caption: str) -> list[Path]:
+def write(table: pd.DataFrame, stem: Path, caption: str) -> list[Path]:
     """Write stem.csv, stem.md and stem.tex; returns the three paths.
 
     The index holds what a row is about, the columns numbers; `table.attrs["note"]` stands below the table.
@@ -25,7 +23,7 @@ def write(table: "pd.DataFrame", stem: Path, caption: str) -> list[Path]:
     return paths
 
 
-def cells(table: "pd.DataFrame") -> list[list[str]]:
+def cells(table: pd.DataFrame) -> list[list[str]]:
     """The table as text, its header first: numbers with one digit, differences with their sign, nothing for NaN.
 
     >>> import pandas as pd
@@ -46,7 +44,7 @@ def _head(column: Any) -> str:
     return str(column).replace("\n", " ")
 
 
-def markdown(table: "pd.DataFrame", caption: str) -> str:
+def markdown(table: pd.DataFrame, caption: str) -> str:
     """The table for a Markdown page, its caption above, its note below."""
     head, *rows = cells(table)
     rules = ["---"] * table.index.nlevels + ["---:"] * len(table.columns)
@@ -55,7 +53,7 @@ def markdown(table: "pd.DataFrame", caption: str) -> str:
     return "\n\n".join(part for part in (caption.strip(), "\n".join(lines), note) if part) + "\n"
 
 
-def latex(table: "pd.DataFrame", caption: str, label: str) -> str:
+def latex(table: pd.DataFrame, caption: str, label: str) -> str:
     """The table for LaTeX with booktabs; a rule parts the values of the first column, and what repeats is left blank."""
     head, *rows = cells(table)
     levels = table.index.nlevels
@@ -110,30 +108,3 @@ def _escape(text: str) -> str:
     for sign, command in _SIGNS.items():
         text = text.replace(sign, command)
     return text
-
-
-def columns(dataset: "xr.Dataset", benchmarks: Sequence[str], background: bool) -> list[str]:
-    """The paper's benchmarks of a table, then what else was measured with, or without, a background class."""
-    from analysis.sweeps.published import BENCHMARKS, has_background
-
-    others = [name for name in dataset.dataset.values.tolist() if name not in BENCHMARKS]
-    return [*benchmarks, *(name for name in others if has_background(name) == background)]
-
-
-def finished(
-    table: "pd.DataFrame", dataset: "xr.Dataset", index: Sequence[str], datasets: Sequence[str]
-) -> "pd.DataFrame":
-    """The table with its index, readable dataset names, random weights named, and a note of what it was measured on."""
-    from analysis.plots import panels as sweep_plot
-
-    random = dataset.model.values[dataset.random_weights.values.astype(bool)].tolist()
-    shown = table.assign(model=table.model.replace({model: f"{model} (random weights)" for model in random}))
-    shown = shown.set_index(list(index)).drop(
-        columns=[name for name in ("recipe", "method") if name in table and name not in index]
-    )
-    shown.columns = [_head(sweep_plot.dataset_label(str(column))) for column in shown.columns]
-    names = [name for name in datasets if name in dataset.dataset]
-    note = f"mIoU in %. Measured on {sweep_plot.images(dataset, names) if names else 'none of these datasets'}."
-    small = sweep_plot.shipped(dataset)
-    shown.attrs["note"] = f"{note} {small}." if small else note
-    return shown

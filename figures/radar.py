@@ -1,53 +1,52 @@
-"""Fig. 1, right. CLIP, MaskCLIP, TCL and ClearCLIP on all benchmarks (mIoU).
+"""Fig. 1, right: methods on all benchmarks as a radar, or as bars where only one or two other datasets were measured."""
 
-Every spoke runs from 0 in the centre to the largest value on that benchmark, which stands at its end. Dashed lines with open
-markers are the published values (Tables 2 and 3; MaskCLIP and TCL as reported by TCL), solid lines are measured; TCL was trained
-and is not measured here. Where only one or two datasets of another kind were measured, bars take the place of the radar.
-"""
+from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import xarray as xr
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray as xr
+from analysis.plots.style import DOUBLE, METHOD_STYLE, SINGLE
+from analysis.sweeps.labels import METHOD_LABEL, dataset_label
+from analysis.sweeps.read import find
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-NEEDS = "compare"
+from analysis.plots.panels import caption, method_legend, title
+from analysis.sweeps import published
+from analysis.sweeps.published import BENCHMARKS
+from clearclip.methods.recipes import RECIPES
+from clearclip.segmentation.style import style
+
 METHODS = ("clip", "maskclip", "TCL", "clearclip")
 PAPER = "clip_vitb16"
 
 Values = dict[str, dict[str, float]]  # method → dataset → mIoU
 
 
-def figure(dataset: "xr.Dataset") -> "Figure":
+def methods_on_benchmarks(dataset: xr.Dataset) -> Figure:
     """A radar for each model that was measured on a benchmark; the published one and bars for models that were not."""
-    import matplotlib.pyplot as plt
-
-    from analysis.plots import panels as sweep_plot
-    from analysis.plots.lines import title
-    from analysis.sweeps.published import BENCHMARKS
-    from clearclip.segmentation.style import style
-
     names, models = dataset.dataset.values.tolist(), dataset.model.values.tolist()
     benchmarks = [name for name in BENCHMARKS if name in names]
     spokes = list(BENCHMARKS) if benchmarks else names
     spokes += [name for name in names if name not in spokes]
-    radar = bool(benchmarks) or len(names) > 2
+    round_panels = bool(benchmarks) or len(names) > 2
     panels: list[str | None] = [*([] if benchmarks else [None]), *models]
     columns = min(len(panels), 2)
     rows = -(-len(panels) // columns)
     with style():
-        width = {1: sweep_plot.SINGLE, 2: sweep_plot.DOUBLE}[columns]
-        drawn = plt.figure(figsize=(width, 3.0 * rows + 0.5))
+        width = {1: SINGLE, 2: DOUBLE}[columns]
+        figure = plt.figure(figsize=(width, 3.0 * rows + 0.5))
         for place, model in enumerate(panels):
-            round_ = model is None or radar
-            axes = drawn.add_subplot(rows, columns, place + 1, projection="polar" if round_ else None)
+            polar = model is None or round_panels
+            axes = figure.add_subplot(rows, columns, place + 1, projection="polar" if polar else None)
             if model is None:
                 draw_radar(axes, {}, printed(PAPER), list(BENCHMARKS))
                 axes.set_title(f"{PAPER}, published")
                 continue
             here = measured(dataset, model)
-            if radar:
+            if round_panels:
                 draw_radar(axes, here, printed(model), spokes)
             else:
                 draw_bars(axes, here, names)
@@ -55,26 +54,21 @@ def figure(dataset: "xr.Dataset") -> "Figure":
         known = [
             method
             for method in METHODS
-            if any(axes.get_legend_handles_labels()[1].count(label(method)) for axes in drawn.axes)
+            if any(axes.get_legend_handles_labels()[1].count(label(method)) for axes in figure.axes)
         ]
-        sweep_plot.method_legend(drawn, {label(method): sweep_plot.METHOD_STYLE[method] for method in known})
-        sweep_plot.caption(drawn, dataset, names, "solid: measured, dashed: published" if radar else "bars: measured")
-    return drawn
+        method_legend(figure, {label(method): METHOD_STYLE[method] for method in known})
+        caption(figure, dataset, names, "solid: measured, dashed: published" if round_panels else "bars: measured")
+    return figure
 
 
 def label(method: str) -> str:
     """A method as the legend calls it."""
-    from analysis.plots.panels import METHOD_LABEL
-
     return METHOD_LABEL.get(method, method)
 
 
-def measured(dataset: "xr.Dataset", model: str) -> Values:
+def measured(dataset: xr.Dataset, model: str) -> Values:
     """What was measured of this figure's methods with one model."""
-    from analysis.plots import panels as sweep_plot
-    from clearclip.methods.recipes import RECIPES
-
-    found = {method: sweep_plot.find(dataset, RECIPES[method]) for method in METHODS if method in RECIPES}
+    found = {method: find(dataset, RECIPES[method]) for method in METHODS if method in RECIPES}
     one = dataset.miou.sel(model=model)
     return {
         method: {str(cell.dataset.item()): float(cell) for cell in one.sel(recipe=name)}
@@ -85,8 +79,6 @@ def measured(dataset: "xr.Dataset", model: str) -> Values:
 
 def printed(model: str) -> Values:
     """What is published of this figure's methods for one model; TCL belongs to the paper's CLIP-B/16."""
-    from analysis.sweeps import published
-
     values = {
         method: {name: published.value(model, name, method) for name in published.BENCHMARKS} for method in METHODS
     }
@@ -100,12 +92,8 @@ def printed(model: str) -> Values:
     }
 
 
-def draw_radar(axes: "Axes", solid: Values, dashed: Values, spokes: list[str]) -> None:
+def draw_radar(axes: Axes, solid: Values, dashed: Values, spokes: list[str]) -> None:
     """One closed line a method over all spokes; a line breaks where a value is missing."""
-    import numpy as np
-
-    from analysis.plots import panels as sweep_plot
-
     angles = np.linspace(0, 2 * np.pi, len(spokes), endpoint=False)
     largest = {
         name: max(
@@ -118,13 +106,13 @@ def draw_radar(axes: "Axes", solid: Values, dashed: Values, spokes: list[str]) -
         for method, row in values.items():
             share = np.array([row.get(name, np.nan) / largest[name] for name in [*spokes, spokes[0]]])
             if not np.isnan(share).all():
-                style = {**sweep_plot.METHOD_STYLE[method], **look}
-                axes.plot(around, share, label=label(method), zorder=3, **{**style, "markeredgecolor": style["color"]})
+                line = {**METHOD_STYLE[method], **look}
+                axes.plot(around, share, label=label(method), zorder=3, **{**line, "markeredgecolor": line["color"]})
                 if method == "clearclip" and not np.isnan(share).any() and (values is solid or not solid):
-                    axes.fill(around, share, color=style["color"], alpha=0.08, linewidth=0)
+                    axes.fill(around, share, color=line["color"], alpha=0.08, linewidth=0)
     axes.set_theta_offset(np.pi / 2)  # type: ignore[attr-defined]
     axes.set_theta_direction(-1)  # type: ignore[attr-defined]
-    axes.set_xticks(angles, [f"{sweep_plot.dataset_label(name)}\n{largest[name]:.1f}" for name in spokes])
+    axes.set_xticks(angles, [f"{dataset_label(name)}\n{largest[name]:.1f}" for name in spokes])
     for angle, text in zip(angles, axes.get_xticklabels(), strict=True):
         text.set_horizontalalignment("center" if abs(np.sin(angle)) < 0.1 else "left" if np.sin(angle) > 0 else "right")
     axes.tick_params(axis="x", pad=0, labelsize=7)
@@ -137,16 +125,14 @@ _OPEN: dict[str, Any] = {"linestyle": (0, (3, 1.5)), "linewidth": 1.0, "markerfa
 _FILLED: dict[str, Any] = {"linestyle": "-", "linewidth": 1.3, "markersize": 3}
 
 
-def draw_bars(axes: "Axes", values: Values, names: list[str]) -> None:
+def draw_bars(axes: Axes, values: Values, names: list[str]) -> None:
     """Bars of the methods for each of one or two datasets."""
-    from analysis.plots import panels as sweep_plot
-
     width = 0.8 / max(len(values), 1)
     for step, (method, row) in enumerate(values.items()):
         places = [place + (step - (len(values) - 1) / 2) * width for place in range(len(names))]
-        color = sweep_plot.METHOD_STYLE[method]["color"]
+        color = METHOD_STYLE[method]["color"]
         bars = axes.bar(places, [row[name] for name in names], 0.92 * width, color=color, label=label(method))
         axes.bar_label(bars, fmt="%.1f", fontsize=6.5, padding=1)
-    axes.set_xticks(range(len(names)), [sweep_plot.dataset_label(name) for name in names])
+    axes.set_xticks(range(len(names)), [dataset_label(name) for name in names])
     axes.grid(axis="x", visible=False)
     axes.set_ylabel("mIoU (%)")
