@@ -20,13 +20,13 @@ def options(kind: type[T], description: str) -> T:
     return tyro.cli(kind, prog=prog, description=description, config=(tyro.conf.FlagCreatePairsOff,))
 
 
-def run(main: Callable[[], None]) -> NoReturn:
+def run(main: Callable[[], int | None]) -> NoReturn:
     """Run a command: a user's mistake gives one message and exit code 2, Ctrl-C says that nothing is lost."""
     os.environ["MPLBACKEND"] = "agg"  # commands only write files; a notebook keeps its own backend
     if int(os.environ.get("RANK", 0)) > 0:  # of the processes that torchrun starts only the first speaks
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 (open as long as the process lives)
     try:
-        main()
+        sys.exit(main())
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -38,4 +38,3 @@ def run(main: Callable[[], None]) -> NoReturn:
             raise
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
-    sys.exit(0)
