@@ -5,13 +5,15 @@
 Ctrl-C loses nothing: the same command continues. Several processes or machines: torchrun --nproc-per-node 2 -m clearclip.evaluate …
 """
 
-import sys
+from __future__ import annotations
+
 from dataclasses import dataclass
-from types import ModuleType
-from typing import Any
 
 from clearclip.cli import options, run
 from clearclip.evaluation.table import GridOptions, evaluate_grid, output_file, report
+
+if __name__ == "clearclip.evaluate":  # as a module it would take the function's place in the package
+    raise ImportError("clearclip.evaluate is a function, and a command: python -m clearclip.evaluate")
 
 
 @dataclass(frozen=True)
@@ -32,17 +34,6 @@ def main() -> None:
     written = report(evaluate_grid(chosen, chosen.recipe, output), output)
     print("wrote " + ", ".join(map(str, [output, written])))
 
-
-class _Function(ModuleType):
-    """This module, which can be called, so that `clearclip.evaluate` is the function whether or not the module is imported."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        from clearclip.evaluation.run import evaluate
-
-        return evaluate(*args, **kwargs)
-
-
-sys.modules[__name__].__class__ = _Function
 
 if __name__ == "__main__":
     run(main)
