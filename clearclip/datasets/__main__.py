@@ -4,23 +4,20 @@
     python -m clearclip.datasets list
 
 check reads every picture and label, counts them against the published number, lists what is missing or broken (exit
-code 1) and draws a sheet of samples. Data sets: voc20, voc21, context59, context60, coco_object, coco_stuff,
-cityscapes, ade20k, folder (images/, labels/, classes.txt) and scenes (drawn, no ROOT).
+code 1) and draws a sheet of samples. list names the data sets: the benchmarks, folder (images/, labels/, classes.txt)
+and scenes (drawn, no ROOT).
 """
 
-import sys
-from contextlib import suppress
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import tyro
 
 from clearclip.cli import options, run
 from clearclip.errors import UserError
-
-if TYPE_CHECKING:
-    from clearclip.datasets import LabelledPictures
 
 SAMPLES = 6  # on the sheet
 FAULTS = 20  # printed
@@ -51,85 +48,53 @@ class List:
     """Show which data sets there are."""
 
 
-def main() -> None:
-    """The command `python -m clearclip.datasets`."""
-    chosen = options(Check | List, __doc__ or "")  # type: ignore[arg-type]
-    if isinstance(chosen, List):
-        show_list()
-    else:
-        show_check(chosen)
+def main() -> int:
+    """The command `python -m clearclip.datasets`; its exit code."""
+    command = options(Check | List, __doc__ or "")  # type: ignore[arg-type]
+    return check(command) if isinstance(command, Check) else show_list()
 
 
-def show_list() -> None:
+def show_list() -> int:
     """Print every data set with its classes and the published number of its pictures."""
     from clearclip.datasets import BENCHMARKS
-    from clearclip.datasets.benchmark import class_names
 
     for name, kind in BENCHMARKS.items():
-        classes = len(class_names(kind.class_file)) + kind.background
-        print(f"{name:12} {classes:3} classes, {' or '.join(map(str, kind.counts['val']))} pictures in val")
-    print(f"{'folder':12} images/, labels/, classes.txt\n{'scenes':12} drawn on demand, exact labels, no folder")
-    print(f"{'scenes_background':12} the same with all stuff as background")
+        counts = " or ".join(map(str, kind.counts["val"]))
+        print(f"{name:18}{len(kind.class_names()):3} classes, {counts} pictures in val")
+    print(f"{'folder':18}images/, labels/, classes.txt")
+    print(f"{'scenes':18}drawn on demand, exact labels, no folder")
+    print(f"{'scenes_background':18}the same with all stuff as background")
+    return 0
 
 
-def show_check(chosen: Check) -> None:
-    """Check one data set, print the report, draw the sheet; exits with code 1 if something is wrong."""
-    from clearclip.datasets.check import check
-    from clearclip.segmentation.style import check_suffix
+def check(command: Check) -> int:
+    """Check one data set, print the report, draw the sheet; 1 if something is wrong, otherwise 0."""
+    from clearclip.datasets import DRAWN, integrity, load
+    from clearclip.segmentation.samples import sheet
+    from clearclip.segmentation.style import check_suffix, save
 
-    if chosen.limit is not None and chosen.limit < 1:
-        raise UserError(f"limit {chosen.limit}: at least one pair is needed.")
-    if chosen.sheet is not None:
-        check_suffix(chosen.sheet)
-    dataset = opened(chosen)
-    report = check(dataset, chosen.limit, progress=True)
+    if command.limit is not None and command.limit < 1:
+        raise UserError(f"limit {command.limit}: at least one pair is needed.")
+    if command.sheet is not None:
+        check_suffix(command.sheet)
+    how = {} if command.dataset in DRAWN else {"partial": True}
+    how |= {"download": True} if command.download else {}
+    dataset = load(command.dataset, command.root, command.names, command.split, **how)
+    report = integrity.check(dataset, command.limit, progress=True)
     print("\n".join([f"{dataset.name}: {len(dataset)} pairs of picture and label", *report.lines()]))
-    if report.count:
-        path = chosen.sheet or Path("results/datasets", f"{dataset.name}_{chosen.split}.png")
-        draw_sheet(dataset, path)
+    samples = integrity.examples(dataset, SAMPLES)
+    if samples:
+        path = command.sheet or Path("results/datasets", f"{dataset.name}_{command.split}.png")
+        title = f"{dataset.name}: {len(samples)} of {len(dataset)}; ignored pixels are white"
+        save(sheet(samples, dataset.classes, title), path)
         print(f"wrote {path}")
     for fault in report.faults[:FAULTS]:
         print(f"fault: {fault}")
-    if report.faults:
-        shown = f", the first {FAULTS} shown" if len(report.faults) > FAULTS else ""
-        print(f"faults: {len(report.faults)}{shown}")
-        sys.exit(1)
-    print("no faults")
-
-
-def opened(chosen: Check) -> "LabelledPictures":
-    """The data set with its complete pairs, downloaded first if that is wanted."""
-    from clearclip.datasets import DRAWN, load
-
-    extra: dict[str, bool] = {} if chosen.dataset in DRAWN else {"partial": True}
-    if chosen.download:
-        if chosen.dataset not in ("voc20", "voc21"):
-            raise UserError(
-                f"{chosen.dataset} cannot be downloaded from here, only voc20 and voc21; docs/guide/benchmarks.md says where the "
-                "others are."
-            )
-        extra["download"] = True
-    return load(chosen.dataset, chosen.root, chosen.names, chosen.split, **extra)
-
-
-def draw_sheet(dataset: "LabelledPictures", path: Path) -> None:
-    """Draw a few samples, evenly spread over those that can be read."""
-    from clearclip.datasets.check import spread
-    from clearclip.datasets.sheet import sheet
-    from clearclip.pictures import BadImage
-    from clearclip.segmentation.style import save
-
-    samples = []
-    for index in spread(len(dataset), SAMPLES):
-        with suppress(BadImage):  # the report has named it
-            samples.append(dataset[index])
-    if samples:
-        save(
-            sheet(
-                samples, dataset.classes, f"{dataset.name}: {len(samples)} of {len(dataset)}; ignored pixels are white"
-            ),
-            path,
-        )
+    if not report.faults:
+        print("no faults")
+        return 0
+    print(f"faults: {len(report.faults)}" + (f", the first {FAULTS} shown" if len(report.faults) > FAULTS else ""))
+    return 1
 
 
 if __name__ == "__main__":

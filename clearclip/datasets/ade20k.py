@@ -1,7 +1,10 @@
 """ADE20K as the scene parsing challenge of 2016 gives it: 150 classes."""
 
+from __future__ import annotations
+
 from typing import ClassVar
 
+from clearclip.datasets.base import Facts
 from clearclip.datasets.benchmark import Benchmark
 from clearclip.datasets.files import Pair, names_in, pairs
 from clearclip.datasets.labels import IGNORE, Rule
@@ -14,6 +17,8 @@ class ADE20K(Benchmark):
     """ADE20K's 150 classes; all other objects are ignored."""
 
     name = "ade20k"
+    facts = Facts("ADE20K", printed="ADE20K")
+    folder = "ade20k"
     class_file = "ade20k"
     counts: ClassVar = {"val": (2000,), "train": (20210,)}
     unpacked = ("ADEChallengeData2016",)

@@ -1,10 +1,34 @@
-"""What every data set hands out."""
+"""What every data set hands out, and what is known about one before any picture is read."""
 
+from __future__ import annotations
+
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known about a data set by its name alone: how it is called, and the protocol of its published numbers (§4).
+
+    Args:
+        title: its name in tables and on axes.
+        background: whether class 0 is "background", everything that no other class names.
+        threshold: pixels whose best score is below this become background; 0 where there is none.
+        clip_threshold: the threshold for the untouched encoder, if it was given another one.
+        half_windows: whether sliding windows have half the usual side.
+        printed: its column in the published tables, "" if it is not in them.
+    """
+
+    title: str
+    background: bool = False
+    threshold: float = 0.0
+    clip_threshold: float | None = None
+    half_windows: bool = False
+    printed: str = ""
 
 
 class Sample(NamedTuple):

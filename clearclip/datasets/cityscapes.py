@@ -1,7 +1,10 @@
 """Cityscapes with its fine labels: 19 classes of street scenes."""
 
+from __future__ import annotations
+
 from typing import ClassVar
 
+from clearclip.datasets.base import Facts
 from clearclip.datasets.benchmark import Benchmark
 from clearclip.datasets.files import Pair, names_in, pairs
 from clearclip.datasets.labels import IGNORE, Rule
@@ -16,6 +19,8 @@ class Cityscapes(Benchmark):
     """Cityscapes; labels are the gtFine labelIds, or labelTrainIds where only these were made."""
 
     name = "cityscapes"
+    facts = Facts("Cityscapes", half_windows=True, printed="Cityscapes")
+    folder = "cityscapes"
     class_file = "cityscapes"
     counts: ClassVar = {"val": (500,), "train": (2975,)}
     tree = """\

@@ -1,7 +1,10 @@
 """COCO 2017 with the COCO-Stuff label maps: 171 classes (COCO-Stuff), or the 80 things on a background (COCO-Object)."""
 
+from __future__ import annotations
+
 from typing import ClassVar
 
+from clearclip.datasets.base import Facts
 from clearclip.datasets.benchmark import Benchmark
 from clearclip.datasets.files import Pair, names_in, pairs
 from clearclip.datasets.labels import IGNORE, Rule
@@ -16,6 +19,8 @@ class COCOStuff(Benchmark):
     """COCO-Stuff: 80 things and 91 kinds of stuff; what is not labelled (255) is ignored."""
 
     name = "coco_stuff"
+    facts = Facts("COCO-Stuff", printed="COCOStuff")
+    folder = "coco"
     class_file = "coco_stuff"
     counts: ClassVar = {"val": (5000,), "train": (118287,)}
     tree = """\
@@ -38,11 +43,11 @@ class COCOStuff(Benchmark):
 
 
 class COCOObject(COCOStuff):
-    """COCO-Object, made of the same label maps: what is no thing, labelled or not, is background; nothing is ignored."""
+    """COCO-Object, made of the same label maps: all that is not a thing, labelled or not, is background; nothing is ignored."""
 
     name = "coco_object"
+    facts = Facts("COCO-Object", background=True, threshold=0.4, printed="COCOObject")
     class_file = "coco_object"
-    background = True
 
     def rule(self) -> Rule:
         """Things from 1, all else 0."""

@@ -1,15 +1,18 @@
 """PASCAL Context on VOC 2010: 59 classes, with a background of all others (Context60) or with it ignored (Context59)."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.io import loadmat
 
+from clearclip.datasets.base import Facts
 from clearclip.datasets.benchmark import Benchmark
 from clearclip.datasets.files import Pair, pairs
 from clearclip.datasets.labels import IGNORE, BadLabel, Rule, read_label, without_background
-from clearclip.errors import UserError
 
 # The 59 frequent ones of the 459 classes (numbered from 1) in the .mat files, in the order of their names, which is
 # that of the class list too.
@@ -25,13 +28,14 @@ PNG_RULE = {raw: raw for raw in range(60)} | {255: IGNORE}
 class Context60(Benchmark):
     """PASCAL Context with everything outside the 59 classes as background.
 
-    The labels are the original .mat files (which need scipy) or, where there are any, the PNG files that mmsegmentation
+    The labels are the original .mat files or, where there are any, the PNG files that mmsegmentation
     converts them to; each comes with a list of its own for the split, one picture shorter for the PNG files.
     """
 
     name = "context60"
+    facts = Facts("Context60", background=True, threshold=0.15, printed="Context60")
+    folder = "context"
     class_file = "context"
-    background = True
     counts: ClassVar = {"val": (5104, 5105), "train": (4996, 4998)}
     unpacked = ("VOCdevkit/VOC2010", "VOC2010")
     tree = """\
@@ -52,8 +56,8 @@ class Context60(Benchmark):
         lists = (f"ImageSets/SegmentationContext/{self.split}.txt", f"ImageSets/Main/{self.split}.txt")
         listed = self.part(lists[0] if converted else lists[1])
         names = listed.read_text().split() if listed.is_file() else []
-        found = pairs(names, self.part("JPEGImages"), labels, label_ending=".png" if converted else ".mat")
-        return found, PNG_RULE if converted else MAT_RULE
+        images, ending = self.part("JPEGImages"), ".png" if converted else ".mat"
+        return pairs(names, images, labels, label_ending=ending), PNG_RULE if converted else MAT_RULE
 
     def read(self, path: Path) -> NDArray[np.integer]:
         """The raw ids of a .png or a .mat file, (H, W)."""
@@ -64,20 +68,16 @@ class Context59(Context60):
     """PASCAL Context with everything outside the 59 classes ignored."""
 
     name = "context59"
-    background = False
+    facts = Facts("Context59", printed="Context59")
 
     def layout(self) -> tuple[list[Pair], Rule]:
         """The same pairs; the background is ignored."""
-        found, rule = super().layout()
-        return found, without_background(rule)
+        expected, rule = super().layout()
+        return expected, without_background(rule)
 
 
 def read_mat(path: Path) -> NDArray[np.integer]:
-    """The 459-class ids (H, W) of an original label file; raises `BadLabel`, or `UserError` where scipy is missing."""
-    try:
-        from scipy.io import loadmat
-    except ImportError as error:
-        raise UserError("the .mat labels of PASCAL Context need scipy: pip install scipy") from error
+    """The 459-class ids (H, W) of an original label file; raises `BadLabel`."""
     try:
         return np.asarray(loadmat(path)["LabelMap"], np.uint16)
     except Exception as error:  # scipy raises all kinds on broken files

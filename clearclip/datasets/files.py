@@ -1,5 +1,7 @@
 """Pictures and their label files on disk: found at once, read one by one."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
@@ -13,7 +15,7 @@ from clearclip.datasets.labels import IGNORE, BadLabel, Rule, read_label, relabe
 from clearclip.errors import UserError
 from clearclip.pictures import read_image
 
-SHOWN = 5  # of many file names in one message
+LISTED = 5  # of many file names in one message
 
 
 class Pair(NamedTuple):
@@ -33,8 +35,8 @@ def pairs(
 
 def names_in(folder: Path, ending: str) -> set[str]:
     """What the files below a folder are called, without the ending that they share; empty if there is no folder."""
-    found = (path for path in folder.rglob(f"*{ending}") if not path.name.startswith("."))
-    return {path.relative_to(folder).as_posix().removesuffix(ending) for path in found}
+    files = (path for path in folder.rglob(f"*{ending}") if not path.name.startswith("."))
+    return {path.relative_to(folder).as_posix().removesuffix(ending) for path in files}
 
 
 class LabelledFiles:
@@ -82,16 +84,16 @@ class LabelledFiles:
         self.absent.append(" or ".join(places))
         return self.root / places[0]
 
-    def incomplete(self, missing: list[str], found: str = "", advice: str = "") -> UserError:
+    def incomplete(self, missing: list[str], contents: str = "", advice: str = "") -> UserError:
         """The error that says what was expected, what was found and what is missing."""
         if not self.root.is_dir():
-            found = "no such folder"
-        elif not found:
+            contents = "no such folder"
+        elif not contents:
             entries = sorted(path.name for path in self.root.iterdir())
-            found = shortened(entries) if entries else "an empty folder"
+            contents = shortened(entries) if entries else "an empty folder"
         return UserError(
             f"{self.root}: {self.name} is missing or only half unpacked.\n"
-            f"found: {found}\nmissing: {shortened(missing)}\nexpected:\n{self.tree.rstrip()}{advice}"
+            f"found: {contents}\nmissing: {shortened(missing)}\nexpected:\n{self.tree.rstrip()}{advice}"
         )
 
     @property
@@ -125,5 +127,5 @@ def shortened(names: list[str]) -> str:
     >>> shortened(list("abcdefgh"))
     'a, b, c, d, e and 3 more'
     """
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more

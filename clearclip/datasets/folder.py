@@ -1,5 +1,7 @@
 """Anybody's own pictures with labels: a folder with images/, labels/ and classes.txt."""
 
+from __future__ import annotations
+
 from os import PathLike
 from pathlib import Path
 
@@ -18,14 +20,14 @@ class FolderDataset(LabelledFiles):
     unlabelled or unlabeled is ignored, as is 255; the others, in their order, are ``classes``, and labels are indices
     into that list, so a void 0 moves class 1 to 0.
 
-    Raises `UserError` as `LabelledFiles` does, for a classes.txt that is no such list, and for two pictures that would
+    Raises `UserError` as `LabelledFiles` does, for a classes.txt that is not such a list, and for two pictures that would
     share one label.
     """
 
     tree = """\
   images/anything.jpg …
-  labels/anything.png …       (8- or 16-bit, one class index a pixel)
-  classes.txt                 (a name a line, or "index<TAB>name")
+  labels/anything.png …       (8- or 16-bit, one class index per pixel)
+  classes.txt                 (one name per line, or "index<TAB>name")
 """
 
     def __init__(self, root: str | PathLike[str], partial: bool = False) -> None:
@@ -54,17 +56,17 @@ class FolderDataset(LabelledFiles):
 
 def read_classes(path: Path) -> dict[int, str]:
     """Class names by index, in the order of the indices; raises `UserError` that names the line in the way."""
-    found: dict[int, str] = {}
+    names: dict[int, str] = {}
     lines = [line for line in path.read_text("utf-8").splitlines() if line.strip()]
     numbered = any("\t" in line for line in lines)
     for place, line in enumerate(lines):
         index, tab, name = line.partition("\t") if numbered else (str(place), "\t", line)
-        if not (tab and name.strip() and index.strip().isdigit() and int(index) < IGNORE and int(index) not in found):
+        if not (tab and name.strip() and index.strip().isdigit() and int(index) < IGNORE and int(index) not in names):
             raise UserError(
-                f"{path}: line {place + 1}, {line!r}, is no class. Write a name a line, or, in every line, an index "
-                f"from 0 to {IGNORE - 1} that no other line has, a tab and a name."
+                f"{path}: line {place + 1}, {line!r}, is not a class. Write one name per line, or, in every line, an "
+                f"index from 0 to {IGNORE - 1} that no other line has, a tab and a name."
             )
-        found[int(index)] = name.strip()
-    if not found:
+        names[int(index)] = name.strip()
+    if not names:
         raise UserError(f"{path}: no class is named in it.")
-    return dict(sorted(found.items()))
+    return dict(sorted(names.items()))

@@ -1,5 +1,7 @@
 """Label files: the raw ids in them, and the classes that a rule makes of these."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from clearclip.pictures import BadImage
 
 IGNORE = 255
 OUTSIDE = -1  # marks raw ids that a rule does not know
-INDEX_MODES = ("1", "L", "P", "I", "I;16")  # what Pillow calls pictures of one number a pixel
+INDEX_MODES = ("1", "L", "P", "I", "I;16")  # what Pillow calls pictures of one number per pixel
 
 Rule = Mapping[int, int]  # raw id → class, or IGNORE
 
@@ -53,9 +55,9 @@ def relabel(raw: NDArray[np.integer], lookup: NDArray[np.int16]) -> NDArray[np.u
         classes = lookup[raw]
         if classes.min() != OUTSIDE:
             return classes.astype(np.uint8)
-    strange = [int(i) for i in np.unique(raw) if not (0 <= i < len(lookup) and lookup[i] != OUTSIDE)]
-    more = ", …" if len(strange) > 8 else ""
-    raise ValueError(f"label values outside the table: {', '.join(map(str, strange[:8]))}{more}")
+    unknown = [int(i) for i in np.unique(raw) if not (0 <= i < len(lookup) and lookup[i] != OUTSIDE)]
+    more = ", …" if len(unknown) > 8 else ""
+    raise ValueError(f"label values outside the table: {', '.join(map(str, unknown[:8]))}{more}")
 
 
 def without_background(rule: Rule) -> dict[int, int]:

@@ -4,93 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from layouts import ade20k, cityscapes, coco, context_mat, context_png, folder, photo, shared, voc, write
 from PIL import Image
-from scipy.io import savemat
 
-from clearclip.datasets import BENCHMARKS, DATASETS, load
+from clearclip.datasets import BENCHMARKS, facts, known, load
 from clearclip.datasets.benchmark import class_names
-from clearclip.datasets.check import check
+from clearclip.datasets.integrity import check
 from clearclip.errors import UserError
 from clearclip.pictures import BadImage
-
-SHARED = Path(__file__).parents[3] / "../shared/data"
-
-
-def shared(name):
-    if not (SHARED / name).is_dir():
-        pytest.skip(f"{name} is not in {SHARED}")
-    return SHARED / name
-
-
-def write(path, pixels, mode=None):
-    """A picture or label file of these pixels; a palette one for mode P."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image = Image.fromarray(np.asarray(pixels, np.uint8))
-    if mode == "P":
-        image.putpalette(list(range(256)) * 3)
-    image.save(path)
-
-
-def photo(path, width, height=2):
-    write(path, np.full((height, width, 3), 90))
-
-
-def lines(path, *names):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(names) + "\n")
-
-
-def voc(root, raw, mode="P"):
-    base = root / "VOCdevkit/VOC2012"
-    lines(base / "ImageSets/Segmentation/val.txt", "2007_000033")
-    photo(base / "JPEGImages/2007_000033.jpg", len(raw))
-    write(base / "SegmentationClass/2007_000033.png", [raw, raw], mode)
-    return root
-
-
-def context_png(root, raw):
-    base = root / "VOCdevkit/VOC2010"
-    lines(base / "ImageSets/SegmentationContext/val.txt", "2008_000002")
-    photo(base / "JPEGImages/2008_000002.jpg", len(raw))
-    write(base / "SegmentationClassContext/2008_000002.png", [raw, raw])
-    return root
-
-
-def context_mat(root, raw):
-    base = root / "VOCdevkit/VOC2010"
-    lines(base / "ImageSets/Main/val.txt", "2008_000002")
-    photo(base / "JPEGImages/2008_000002.jpg", len(raw))
-    (base / "trainval").mkdir()
-    savemat(base / "trainval/2008_000002.mat", {"LabelMap": np.array([raw, raw], np.uint16)})
-    return root
-
-
-def coco(root, raw, images="images/val2017", labels="annotations/val2017"):
-    photo(root / images / "000000000139.jpg", len(raw))
-    write(root / labels / "000000000139.png", [raw, raw])
-    write(root / labels / "000000000139_labelTrainIds.png", [raw, raw])  # a converter's, not to be taken for a label
-    return root
-
-
-def cityscapes(root, raw, kind="labelIds"):
-    photo(root / "leftImg8bit/val/ulm/ulm_000000_000019_leftImg8bit.png", len(raw))
-    write(root / f"gtFine/val/ulm/ulm_000000_000019_gtFine_{kind}.png", [raw, raw])
-    return root
-
-
-def ade20k(root, raw):
-    base = root / "ADEChallengeData2016"
-    photo(base / "images/validation/ADE_val_00000001.jpg", len(raw))
-    write(base / "annotations/validation/ADE_val_00000001.png", [raw, raw])
-    return root
-
-
-def folder(root, raw, *classes):
-    photo(root / "images/a.jpg", len(raw))
-    write(root / "labels/a.png", [raw, raw])
-    lines(root / "classes.txt", *classes)
-    return root
-
 
 # Raw ids beside the names (standard) that the data sets' own documents give them; None is an ignored pixel.
 PUBLISHED = [
@@ -136,7 +57,7 @@ PUBLISHED = [
 
 
 @pytest.mark.parametrize(
-    "name, layout, meaning", PUBLISHED, ids=lambda v: getattr(v, "__name__", v if v in DATASETS else "")
+    "name, layout, meaning", PUBLISHED, ids=lambda v: getattr(v, "__name__", v if v in known() else "")
 )
 def test_raw_ids_mean_what_the_data_sets_documents_say(tmp_path, name, layout, meaning):
     dataset = load(name, layout(tmp_path, list(meaning)), names="standard")
@@ -205,8 +126,8 @@ def test_folder_ignores_what_is_called_void_and_closes_the_gap(tmp_path, classes
 
 
 @pytest.mark.parametrize("classes", [["1\tcat", "dog"], ["1\tcat", "1\tdog"], ["x\tcat"], ["300\tcat"], [""]])
-def test_folder_names_the_line_that_is_no_class(tmp_path, classes):
-    with pytest.raises(UserError, match=r"classes\.txt.*(no class)"):
+def test_folder_names_the_line_that_is_not_a_class(tmp_path, classes):
+    with pytest.raises(UserError, match=r"classes\.txt.*(not a|no) class"):
         load("folder", folder(tmp_path, [0], *classes))
 
 
@@ -312,6 +233,26 @@ def test_voc_is_downloaded_through_torchvision(tmp_path, monkeypatch):
         load("voc20", tmp_path / "other", download=True)
 
 
+def test_nothing_else_is_downloaded(tmp_path):
+    with pytest.raises(UserError, match=r"ade20k cannot be downloaded.*docs/guide/benchmarks\.md"):
+        load("ade20k", tmp_path, download=True)
+    for name in ("folder", "scenes"):
+        with pytest.raises(UserError, match=f"{name} cannot be downloaded"):
+            load(name, tmp_path, download=True)
+
+
+@pytest.mark.parametrize("name", known())
+def test_facts_and_classes_agree(name):
+    if name in BENCHMARKS:
+        assert BENCHMARKS[name].facts is facts(name) and facts(name).printed
+        classes = BENCHMARKS[name].class_names()
+    else:
+        classes = load(name, count=1).classes if name != "folder" else ["anything"]
+    assert facts(name).background == (classes[0] == "background")
+    assert not facts(name).threshold or facts(name).background
+    assert facts(name).title.lower().replace("-", "_").split()[0] == name.split("_background")[0]
+
+
 def test_scenes_are_a_data_set_too():
     dataset = load("scenes", count=3)
     assert len(dataset) == 3 and dataset[0].label.max() < len(dataset.classes)
@@ -350,7 +291,7 @@ def test_the_command_counts_against_the_published_number_and_lists_data_sets(tmp
     done = command("check", "voc21", voc(tmp_path, [0, 5, 255]), "--names", "standard", cwd=tmp_path)
     assert done.returncode == 1 and "fault: 1 complete pairs, published are 1449" in done.stdout, done.stderr
     listed = command("list", cwd=tmp_path)
-    assert listed.returncode == 0 and all(name in listed.stdout for name in DATASETS)
+    assert listed.returncode == 0 and all(name in listed.stdout for name in known())
 
 
 def test_real_coco_stuff_labels():

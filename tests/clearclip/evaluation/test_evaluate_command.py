@@ -1,15 +1,14 @@
+import runpy
 import subprocess
 import sys
-from importlib import import_module
 
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from test_datasets import folder
+from layouts import folder
 
 import clearclip
-from clearclip.cli import run as run_command
 from clearclip.datasets import load
 from clearclip.errors import UserError
 from clearclip.evaluation.run import evaluate
@@ -126,7 +125,7 @@ def here(monkeypatch, folder, *words):
     monkeypatch.chdir(folder)
     monkeypatch.setattr("sys.argv", ["evaluate", *map(str, words)])
     with pytest.raises(SystemExit) as stopped:
-        run_command(import_module("clearclip.evaluate").main)
+        runpy.run_module("clearclip.evaluate", run_name="__main__", alter_sys=True)
     return stopped.value.code
 
 

@@ -9,9 +9,9 @@ import torch
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from layouts import ade20k, folder, shared, voc, write
 from PIL import Image
 from skimage import data
-from test_datasets import ade20k, folder, shared, voc, write
 from torchmetrics.classification import MulticlassJaccardIndex
 
 import clearclip
@@ -468,17 +468,3 @@ def test_the_result_says_where_it_comes_from(model):
     for fact in ("libraries", "command", "created"):
         assert got.attrs[fact]
     assert all(one.attrs["long_name"] and one.attrs["units"] for one in got.data_vars.values())
-
-
-def test_the_function_is_called_the_same_before_and_after_its_module_is_imported():
-    code = (
-        "import clearclip\n"
-        "assert clearclip.evaluate.__name__ == 'evaluate'\n"
-        "import clearclip.evaluate as module\n"
-        "from clearclip.datasets import load\n"
-        "try: clearclip.evaluate(None, load('scenes', count=1), limit=0)\n"
-        "except clearclip.UserError as error: print(error)\n"
-        "print(module.main.__name__, module is clearclip.evaluate)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.splitlines() == ["limit 0: at least one picture is needed.", "main True"], done.stderr

@@ -1,19 +1,23 @@
 """Is a data set whole? Every pair is read once: sizes, classes and whatever is wrong with it."""
 
+from __future__ import annotations
+
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm.auto import tqdm
 
-from clearclip.datasets.base import LabelledPictures
+from clearclip.datasets.base import LabelledPictures, Sample
 from clearclip.datasets.files import LabelledFiles, shortened
 from clearclip.pictures import BadImage
 
 
 @dataclass
 class Report:
-    """What was found in a data set: ``sizes`` counts (width, height), ``pixels`` those of each class, (C,)."""
+    """What is in a data set: ``sizes`` counts (width, height), ``pixels`` those of each class, (C,)."""
 
     classes: list[str]
     pixels: NDArray[np.int64]
@@ -27,7 +31,7 @@ class Report:
         if not self.count:
             return ["not one pair could be read"]
         (width, height), often = self.sizes.most_common(1)[0]
-        small, large = (choose(self.sizes, key=lambda size: size[0] * size[1]) for choose in (min, max))
+        small, large = (extreme(self.sizes, key=lambda size: size[0] * size[1]) for extreme in (min, max))
         labelled = int(self.pixels.sum())
         absent = [name for name, pixels in zip(self.classes, self.pixels, strict=True) if not pixels]
         return [
@@ -46,8 +50,6 @@ def check(dataset: LabelledPictures, limit: int | None = None, progress: bool = 
     >>> report.count, report.faults
     (3, [])
     """
-    from tqdm.auto import tqdm
-
     report = Report(dataset.classes, np.zeros(len(dataset.classes), np.int64))
     if isinstance(dataset, LabelledFiles):
         report.faults += [f"{path}: missing" for path in dataset.missing]
@@ -66,6 +68,15 @@ def check(dataset: LabelledPictures, limit: int | None = None, progress: bool = 
         report.pixels += pixels[: len(report.pixels)]
         report.ignored += int(pixels[dataset.ignore_index])
     return report
+
+
+def examples(dataset: LabelledPictures, count: int) -> list[Sample]:
+    """Up to `count` samples, evenly spread over the data set; those that cannot be read are left out."""
+    samples = []
+    for index in spread(len(dataset), count):
+        with suppress(BadImage):  # `check` names it
+            samples.append(dataset[index])
+    return samples
 
 
 def spread(length: int, limit: int | None) -> list[int]:

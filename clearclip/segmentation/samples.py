@@ -1,25 +1,25 @@
-"""A sheet of samples: photos beside their labels in colour, with the names of the classes."""
+"""A sheet of samples: photos beside their labels in color, with the names of the classes."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch
+from numpy.typing import NDArray
 
 from clearclip.datasets.base import Sample
 from clearclip.segmentation.overlay import palette
 from clearclip.segmentation.style import style
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure, SubFigure
 
 COLUMNS = 2  # samples in a row
 NAMED = 12  # classes in one legend, the largest first
 OPACITY = 0.75
 
 
-def sheet(samples: Sequence[Sample], classes: Sequence[str], title: str) -> "Figure":
+def sheet(samples: Sequence[Sample], classes: Sequence[str], title: str) -> Figure:
     """A figure of samples, each a photo, its labels laid over it (ignored pixels white) and their classes."""
     colors = colors_of(samples, len(classes))
     rows = -(-len(samples) // COLUMNS)
@@ -32,10 +32,10 @@ def sheet(samples: Sequence[Sample], classes: Sequence[str], title: str) -> "Fig
     return figure
 
 
-def _draw(part: "SubFigure", sample: Sample, classes: Sequence[str], colors: np.ndarray) -> None:
+def _draw(part: SubFigure, sample: Sample, classes: Sequence[str], colors: NDArray[np.floating]) -> None:
     photo, labels = part.subplots(1, 2)
     photo.imshow(sample.image)
-    labels.imshow(coloured(sample, colors))
+    labels.imshow(colored(sample, colors))
     for panel in (photo, labels):
         panel.set_axis_off()
         panel.set_anchor("S")  # next to the legend
@@ -48,18 +48,18 @@ def _draw(part: "SubFigure", sample: Sample, classes: Sequence[str], colors: np.
     part.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=6, handlelength=1, columnspacing=1)
 
 
-def colors_of(samples: Sequence[Sample], count: int) -> np.ndarray:
-    """A colour for each of `count` classes, (count, 3): those that cover most get the colours best told apart."""
+def colors_of(samples: Sequence[Sample], count: int) -> NDArray[np.floating]:
+    """A color for each of `count` classes, (count, 3): those that cover most get the colors best told apart."""
     pixels = sum(np.bincount(sample.label.ravel(), minlength=256)[:count] for sample in samples)
     colors = np.empty((count, 3))
     colors[np.argsort(-np.asarray(pixels), kind="stable")] = palette(count)
     return colors
 
 
-def coloured(sample: Sample, colors: np.ndarray) -> np.ndarray:
-    """The photo in grey under the colours of its classes, (H, W, 3) in [0, 1]; ignored pixels are white."""
-    shown = np.ones((*sample.label.shape, 3))
+def colored(sample: Sample, colors: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The photo in grey under the colors of its classes, (H, W, 3) in [0, 1]; ignored pixels are white."""
+    picture = np.ones((*sample.label.shape, 3))
     known = sample.label < len(colors)
     grey = np.asarray(sample.image.convert("L"))[known, None] / 255
-    shown[known] = (1 - OPACITY) * grey + OPACITY * colors[sample.label[known]]
-    return shown
+    picture[known] = (1 - OPACITY) * grey + OPACITY * colors[sample.label[known]]
+    return picture

@@ -1,0 +1,7 @@
+from . import plots
+from .attention import attention_maps
+from .probes.collection import collect
+from .probes.probe import Probe
+from .probes.statistics import STATISTICS, Statistic
+
+__all__ = ["STATISTICS", "Probe", "Statistic", "attention_maps", "collect", "plots"]
