@@ -16,7 +16,7 @@ from typing import Literal
 
 import tyro
 
-from clearclip.cli import options, run
+from clearclip.cli import parse, run
 from clearclip.errors import UserError
 
 SAMPLES = 6  # on the sheet
@@ -50,7 +50,7 @@ class List:
 
 def main() -> int:
     """The command `python -m clearclip.datasets`; its exit code."""
-    command = options(Check | List, __doc__ or "")  # type: ignore[arg-type]
+    command = parse(Check | List, __doc__)  # type: ignore[arg-type]
     return check(command) if isinstance(command, Check) else show_list()
 
 

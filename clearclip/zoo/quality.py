@@ -11,7 +11,7 @@ from open_clip.model import CLIP
 from timm.models import VisionTransformer
 from torch import Tensor
 
-from clearclip.cli import options, run
+from clearclip.cli import parse, run
 from clearclip.datasets.drawn.captions import facts
 from clearclip.datasets.drawn.scenes import Scenes
 from clearclip.datasets.drawn.textures import STUFF
@@ -149,4 +149,4 @@ def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    run(lambda: main(options(Config, __doc__ or "")))
+    run(lambda: main(parse(Config, __doc__)))

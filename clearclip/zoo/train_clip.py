@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm.auto import trange
 
-from clearclip.cli import options, run
+from clearclip.cli import parse, run
 from clearclip.datasets.drawn.captions import FACTS, Caption, caption, facts
 from clearclip.datasets.drawn.scenes import Scenes
 from clearclip.zoo import CLIP_TINY, PREPROCESS, save_clip_tiny, tokenizer
@@ -116,4 +116,4 @@ def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    run(lambda: main(options(Config, __doc__ or "")))
+    run(lambda: main(parse(Config, __doc__)))

@@ -19,7 +19,7 @@ from timm.models import VisionTransformer
 from torch import Tensor, nn
 from tqdm.auto import trange
 
-from clearclip.cli import options, run
+from clearclip.cli import parse, run
 from clearclip.datasets.drawn.scenes import Scenes
 from clearclip.zoo import DINO_TINY, PREPROCESS, save_dino_tiny
 from clearclip.zoo.pictures import drawn, normalise
@@ -191,4 +191,4 @@ def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    run(lambda: main(options(Config, __doc__ or "")))
+    run(lambda: main(parse(Config, __doc__)))

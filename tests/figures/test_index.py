@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 from sweeps import sweep
 
-from analysis import ablation
-from figures import index, table1
+from analysis.sweeps import recipe_lists
+from figures import index
 from figures.catalogue import ENTRIES
 from figures.index import Drawn, page
 
@@ -51,7 +51,7 @@ class Page(HTMLParser):
 
 
 def dataset(random=()):
-    one = sweep(ablation.recipes(), ("clip_tiny", "clip_vitb16"), ("voc20", "scenes"), random=random)
+    one = sweep(recipe_lists.ablation(), ("clip_tiny", "clip_vitb16"), ("voc20", "scenes"), random=random)
     one.attrs |= {
         "command": "python -m analysis.ablation --x '<b>'",
         "libraries": "torch 2.9",
@@ -71,7 +71,7 @@ def drawn():
     data = {"ablation": dataset()}
     return [
         Drawn(ENTRIES["fig5"], data, png=png.getvalue(), files=["fig5.pdf", "fig5.png"]),
-        Drawn(ENTRIES["table1"], data, table=table1.table(data["ablation"])),
+        Drawn(ENTRIES["table1"], data, table=ENTRIES["table1"].draw(data["ablation"])),
     ]
 
 

@@ -1,8 +1,10 @@
 """`python -m figures`, as a user runs it."""
 
+import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,11 +13,16 @@ import xarray as xr
 from PIL import Image
 from sweeps import sweep
 
-from analysis import ablation
+import clearclip
+from analysis.sweeps import recipe_lists
+from clearclip.cli import Result, facts
+from clearclip.commands import door_of
 from clearclip.errors import UserError
 from clearclip.runs import results
 from figures import __main__ as command
-from figures.catalogue import DEMO, RUNS, Choice, entries
+from figures import plan
+from figures.catalogue import entries
+from figures.runs import DEMO, RUNS, Choice
 
 
 @pytest.fixture(autouse=True)
@@ -66,10 +73,19 @@ def statistics() -> xr.Dataset:
 @pytest.fixture
 def data(tmp_path):
     results.write(statistics(), tmp_path / "data" / "statistics.nc")
-    one = sweep(ablation.recipes(), ("clip_tiny",), ("scenes",))
+    one = sweep(recipe_lists.ablation(), ("clip_tiny",), ("scenes",))
     one.attrs["command"] = "python -m analysis.ablation"
     results.write(one, tmp_path / "data" / "ablation.nc")
     return tmp_path / "data"
+
+
+def written(run, path, **changed):
+    """A Dataset at a path that says it was written by a run of the shipped models, but for some options."""
+    options = run.options(DEMO, Result(path))
+    models = {name: clearclip.load(name).weights.sha256 for name in options.models.model}
+    coords = {"model": list(models), "weights_sha256": ("model", list(models.values()))}
+    about = {"door": door_of(run.run), **facts(options), **changed}
+    results.write(xr.Dataset(coords=coords, attrs={"options": json.dumps(about)}), path)
 
 
 def run(*words, cwd):
@@ -115,7 +131,9 @@ def test_one_file_serves_what_reads_one(data, tmp_path, monkeypatch):
 
 
 def test_a_missing_run_is_told_with_its_command(data, tmp_path, monkeypatch, capsys):
-    with pytest.raises(UserError, match=r"alpha\.nc is missing.*python -m analysis.alpha --model clip_tiny"):
+    with pytest.raises(
+        UserError, match=r"alpha\.nc is missing.*python -m analysis.alpha --dataset scenes scenes_background"
+    ):
         call(monkeypatch, tmp_path, "fig6", "--data", data)
     call(monkeypatch, tmp_path, "--data", data)
     said = capsys.readouterr().out
@@ -145,8 +163,7 @@ def test_mistakes(words, hint, tmp_path, monkeypatch):
 
 def test_the_plan_says_what_is_there_and_what_will_be_computed(tmp_path, monkeypatch, capsys):
     folder = tmp_path / "there"
-    words = " ".join(["python -m", *RUNS["statistics"].words(DEMO, folder / "statistics.nc")])
-    results.write(xr.Dataset(attrs={"command": words}), folder / "statistics.nc")
+    written(RUNS["statistics"], folder / "statistics.nc")
     call(monkeypatch, tmp_path, "fig4a", "fig7", "fig9", "--plan", "--results", folder)
     said = capsys.readouterr().out
     assert "statistics   finished" in said
@@ -156,7 +173,7 @@ def test_the_plan_says_what_is_there_and_what_will_be_computed(tmp_path, monkeyp
 
 
 def test_a_model_without_text_draws_what_needs_none(tmp_path, monkeypatch, capsys):
-    steps = command.plan(entries(), Choice(("dino_tiny",), ()), tmp_path)
+    steps = plan.plan(entries(), Choice(("dino_tiny",), ()), tmp_path)
     assert {step.run.name for step in steps if step.todo} == {"statistics", "featuremaps", "tokens"}
     assert all(step.reason for step in steps if not step.todo)
 
@@ -190,20 +207,52 @@ def test_what_is_missing_is_computed_once_and_drawn(tmp_path, monkeypatch, capsy
 
 
 def test_a_run_that_fails_leaves_the_others_their_turn(tmp_path, capsys):
-    step = command.Step(
-        RUNS["featuremaps"], ("analysis.featuremaps", "--images", "nowhere"), tmp_path / "a.nc", "missing"
+    lost = Choice(images=("nowhere",))
+    (step,) = plan.plan(entries(["fig9"]), lost, tmp_path)
+    assert not plan.compute(step)
+    assert "nowhere" in capsys.readouterr().out
+
+
+def test_ctrl_c_in_a_run_ends_the_command(tmp_path):
+    def interrupted(options):
+        raise KeyboardInterrupt
+
+    step = plan.Step(
+        replace(RUNS["alpha"], run=interrupted), RUNS["alpha"].options(DEMO, Result(tmp_path / "a.nc")), tmp_path, ""
     )
-    assert not command.compute(step)
-    assert "nowhere" in capsys.readouterr().err
+    with pytest.raises(KeyboardInterrupt):
+        plan.compute(step)
 
 
-def test_ctrl_c_in_a_run_ends_the_command(tmp_path, monkeypatch):
-    def interrupted(*_, **__):
-        raise SystemExit(130)
+def test_a_figure_is_drawn_as_soon_as_its_data_are_there(tmp_path, monkeypatch, capsys):
+    """The first run's figure is there although the second run is interrupted."""
+    monkeypatch.setattr(
+        "figures.plan.RUNS", {"featuremaps": RUNS["featuremaps"], "tokens": interrupting(RUNS["tokens"])}
+    )
+    words = (
+        "fig9",
+        "tokens",
+        "--model",
+        "dino_tiny",
+        "--images",
+        "photographs",
+        "--limit",
+        "1",
+        "--output",
+        "out",
+        "--results",
+        "res",
+    )
+    with pytest.raises(KeyboardInterrupt):
+        call(monkeypatch, tmp_path, *words)
+    assert (tmp_path / "out/fig9.pdf").is_file() and not (tmp_path / "out/tokens.pdf").exists()
 
-    monkeypatch.setattr("runpy.run_module", interrupted)
-    with pytest.raises(SystemExit):
-        command.compute(command.Step(RUNS["alpha"], ("analysis.alpha",), tmp_path / "a.nc", "missing"))
+
+def interrupting(run):
+    def interrupted(options):
+        raise KeyboardInterrupt
+
+    return replace(run, run=interrupted)
 
 
 def test_help_is_quick(tmp_path):
