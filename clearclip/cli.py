@@ -173,7 +173,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     if int(os.environ.get("RANK", 0)) > 0:  # of the processes that torchrun starts only the first speaks
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 (open as long as the process lives)
     try:
-        sys.exit(main())
+        sys.exit(main() or 0)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
