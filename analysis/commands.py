@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from clearclip.errors import UserError
-from clearclip.models.loaders import loaders
 from clearclip.models.names import SHIPPED
 
 if TYPE_CHECKING:
@@ -68,6 +67,8 @@ class Options:
 
 def models(chosen: Options) -> "list[Callable[[], Backbone]]":
     """One loader for each model that was named."""
+    from clearclip.models.load import loaders
+
     return loaders(chosen.models, chosen.checkpoint, chosen.random, chosen.device, chosen.precision)
 
 

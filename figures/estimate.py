@@ -36,7 +36,7 @@ class Estimate:
     @cached_property
     def models(self) -> "dict[str, Backbone]":
         """All models, loaded."""
-        from clearclip.models.loaders import loaders
+        from clearclip.models.load import loaders
 
         one = self.choice
         every = loaders(one.everyone, one.checkpoint, one.random, one.device, one.precision)

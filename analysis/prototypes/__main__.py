@@ -133,7 +133,7 @@ def measure_all(chosen: PrototypeOptions, output: Path) -> "xr.Dataset":
     """One Dataset over all models and data sets, written; with torchrun only the first process returns."""
     from analysis.prototypes.run import measure
     from analysis.prototypes.table import merge
-    from clearclip.models.loaders import loaders
+    from clearclip.models.load import loaders
     from clearclip.runs import results
     from clearclip.runs.processes import processes
 

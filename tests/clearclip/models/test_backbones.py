@@ -21,7 +21,9 @@ from analysis.probes.probe import Probe
 from clearclip import load
 from clearclip.errors import UserError
 from clearclip.models import position
-from clearclip.models.load import ALIASES, SHIPPED, fingerprint, read_state_dict, resolve
+from clearclip.models.checkpoint import fingerprint, read_state_dict
+from clearclip.models.load import resolve
+from clearclip.models.names import ALIASES, SHIPPED
 
 TINY = "timm:test_vit"  # a vision transformer of 0.4 M parameters that timm has for tests
 
@@ -311,7 +313,7 @@ def test_grid_names_the_nearest_sizes(tiny, height, width):
         assert tiny.grid((height, width)) == (height // 16, width // 16)
         return
     lower = max(wrong[0] // 16 * 16, 16)
-    with pytest.raises(UserError, match=rf"{wrong[0]} is no multiple: take {lower} or {lower + 16}\."):
+    with pytest.raises(UserError, match=rf"{wrong[0]} is not a multiple of 16: take {lower} or {lower + 16}\."):
         tiny.grid((height, width))
 
 
