@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from clearclip.cli import options, run
 from clearclip.errors import UserError
-from clearclip.models.loaders import loaders
 from clearclip.models.names import SHIPPED
 
 if TYPE_CHECKING:
@@ -380,6 +379,7 @@ def _measured(chosen: MapsOptions) -> "xr.Dataset":
     """The Dataset over all models."""
     import xarray as xr
 
+    from clearclip.models.load import loaders
     from clearclip.segmentation.text import default_cache
 
     every = loaders(chosen.model, chosen.checkpoint, chosen.random, chosen.device, chosen.precision)

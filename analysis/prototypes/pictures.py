@@ -26,14 +26,13 @@ def prepared(model: Backbone, windows: Windows, samples: Sequence[Sample]) -> It
     groups: dict[tuple[int, ...], list[Sample]] = {}
     for sample in samples:
         groups.setdefault(sample.label.shape, []).append(sample)
-    mean, std = (torch.tensor(model.preprocessing[key], device=model.device).view(3, 1, 1) for key in ("mean", "std"))
     patch = model.patch_size
     for (height, width), group in groups.items():
         pixels = torch.from_numpy(np.stack([np.asarray(sample.image) for sample in group])).to(model.device)
         rows, columns = (max(round(side / patch), 1) for side in windows.resized(height, width))
         images = torch.stack([resize(one, (rows * patch, columns * patch)) for one in pixels.permute(0, 3, 1, 2)])
         labels = torch.from_numpy(np.stack([sample.label for sample in group]).astype(np.int64))
-        yield (images / 255 - mean) / std, labels.to(model.device)
+        yield model.normalize(images / 255), labels.to(model.device)
 
 
 @contextmanager

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from clearclip.errors import UserError
-from clearclip.models.loaders import loaders
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +67,7 @@ def evaluate_grid(chosen: GridOptions, recipes: "Recipes", output: Path, norms: 
     `recipes` is a list, or makes one for a model. Interrupted, the same call continues.
     """
     from clearclip.evaluation.run import evaluate
-    from clearclip.models.load import load
+    from clearclip.models.load import load, loaders
     from clearclip.runs import results
     from clearclip.runs.processes import processes
     from clearclip.segmentation.text import default_cache

@@ -135,11 +135,7 @@ class DenseEncoder:
         size = (images.shape[-2] // p * p, images.shape[-1] // p * p)
         if size != tuple(images.shape[-2:]):
             images = F.interpolate(images, size=size, mode="bilinear", align_corners=False)
-        mean, std = (torch.tensor(self.model.preprocessing[key]).view(3, 1, 1).to(images) for key in ("mean", "std"))
-        new_mean, new_std = (
-            torch.tensor(self.proxy.preprocessing[key]).view(3, 1, 1).to(images) for key in ("mean", "std")
-        )
-        features = self.proxy.last_tokens((images * std + mean - new_mean) / new_std)
+        features = self.proxy.last_tokens(self.proxy.normalize(self.model.denormalize(images)))
         return features[:, self.proxy.prefix_tokens :].to(self.model.device), self.proxy.grid(size)
 
     def _features(self, shared: "_Shared", one: Recipe) -> Tensor:

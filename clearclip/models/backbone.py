@@ -1,18 +1,19 @@
 """Backbone: one view on every supported vision transformer, over the library's own, unmodified model."""
 
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from clearclip.errors import UserError
-from clearclip.models import position
-from clearclip.models.block import Block, view
+from clearclip.models.block import Block
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -32,85 +33,161 @@ class BlockInput(NamedTuple):
     rope: Tensor | None
 
 
+class Plan(NamedTuple):
+    """How a library makes one architecture; known without building it.
+
+    Args:
+        build: makes the library's whole model, with trained weights if called with True, else with untrained ones.
+        backbone: the view that fits the model.
+        preprocessing: the preprocessing configuration that belongs to the weights of a model made by `build`.
+        weights: what the trained weights are called in results.
+        check: raises `UserError` if trained weights do not fit the architecture.
+        shipped: whether the weights come with the package, so that no hub is asked for them.
+    """
+
+    build: Callable[[bool], nn.Module]
+    backbone: type[Backbone]
+    preprocessing: Callable[[Any], dict[str, Any]]
+    weights: str
+    check: Callable[[], None] = lambda: None
+    shipped: bool = False
+
+
 class _EnoughSeen(Exception):
     """Ends a forward pass once the last wanted block input is there."""
 
 
 @dataclass
-class Backbone:
-    """One view on a vision transformer, whatever library it comes from.
+class Backbone(ABC):
+    """One view on a vision transformer, whatever library it comes from; subclasses say where a library keeps things.
 
-    Call it with normalised images (B, 3, H, W), H and W multiples of the patch size, to run the trunk as it is.
-    Layers are counted 1 … `depth`, as in the paper. Subclasses say where a library keeps things.
+    Layers are counted 1 … `depth`, as in the paper.
+
+    Args:
+        name: the name it was asked for, used in messages and results.
+        model: the library's whole model, with the text tower if it has one.
+        weights: where its numbers come from.
+        preprocessing: the library's own preprocessing configuration of these weights, with `mean` and `std`.
+        precision: fp32, or bf16 or fp16 for autocast.
+        architecture: the full name, `library:name`.
+
+    Raises:
+        UserError: the precision is unknown, or the model is not a pre-norm vision transformer.
+
+    >>> import clearclip
+    >>> model = clearclip.load("clip_tiny", random=True, device="cpu")
+    >>> inputs = model.block_inputs(torch.zeros(2, 3, 64, 48), layers=[1, 12])
+    >>> sorted(inputs), inputs[12].x.shape, model.grid((64, 48))
+    ([1, 12], torch.Size([2, 49, 96]), (8, 6))
     """
 
     name: str
-    model: Any  # the library's whole model (with the text tower, if it has one)
+    model: Any
     weights: Weights
-    preprocessing: Any  # the library's own preprocessing configuration of these weights
+    preprocessing: Any
     precision: str = "fp32"
     architecture: str = ""
     blocks: tuple[Block, ...] = field(init=False)
 
+    has_text: ClassVar[bool] = False  # whether the model has a text tower
+
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise UserError(f"precision {self.precision!r}: choose one of {', '.join(PRECISIONS)}.")
-        self.blocks = tuple(view(module) for module in self._block_modules())
+        self.blocks = tuple(self._blocks())
 
     # where a library keeps things ------------------------------------------------------------------------------------
 
     @property
+    @abstractmethod
     def vit(self) -> Any:
         """The vision transformer inside the model."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def prefix_tokens(self) -> int:
         """How many tokens stand before the patches: CLS, registers, or none."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def patch_size(self) -> int:
         """Side of a patch in pixels."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def image_size(self) -> int:
         """The weights' own image size in pixels."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def width(self) -> int:
-        """Channels of the stream, d."""
-        raise NotImplementedError
+        """Channels of the stream, D."""
+
+    @abstractmethod
+    def _blocks(self) -> Sequence[Block]:
+        """The views on the model's blocks, first to last."""
+
+    @abstractmethod
+    def _run(self, images: Tensor) -> object:
+        """Run the trunk over (B, 3, H, W)."""
+
+    @abstractmethod
+    def final_norm(self, x: Tensor) -> Tensor:
+        """The norm after the last block, (B, L, D) → (B, L, D)."""
+
+    @abstractmethod
+    def transform(self, image_size: int | None = None) -> Callable[[Image.Image], Tensor]:
+        """The weights' own preprocessing.
+
+        Args:
+            image_size: S in pixels, by default the weights' own.
+
+        Returns:
+            A function from a PIL image to a tensor (3, S, S).
+        """
+
+    # what only some have ---------------------------------------------------------------------------------------------
 
     @property
     def has_projection(self) -> bool:
         """Whether patch tokens can be projected to the space of a text tower."""
         return False
 
-    def _block_modules(self) -> Sequence[nn.Module]:
-        raise NotImplementedError
-
-    def _run(self, images: Tensor) -> object:
-        raise NotImplementedError
-
-    def final_norm(self, x: Tensor) -> Tensor:
-        """The norm after the last block, (B, L, D) → (B, L, D)."""
-        raise NotImplementedError
-
     def project(self, x: Tensor) -> Tensor:
-        """The visual projection to the text space, (B, L, D) → (B, L, E); raises `UserError` if there is none."""
+        """The visual projection to the text space, (B, L, D) → (B, L, E).
+
+        Raises:
+            UserError: the model has no such projection.
+        """
         raise UserError(
             f"{self.name} has no projection of patch tokens to a text space, so it cannot be asked for names: take a CLIP, or "
             "python -m analysis.prototypes, which needs no text."
         )
 
-    def transform(self, image_size: int | None = None) -> Callable[[Image.Image], Tensor]:
-        """The weights' own preprocessing, PIL image → (3, S, S), at their own or another image size."""
-        raise NotImplementedError
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """The text tower's embeddings, not yet of length 1.
+
+        Args:
+            texts: N whole prompts.
+
+        Returns:
+            (N, E).
+
+        Raises:
+            UserError: the model has no text tower, or its tokenizer cannot be had.
+        """
+        raise UserError(f"{self.name} has no text tower, so it cannot name classes: take a CLIP, such as clip_vitb16.")
+
+    def untrained(self, names: Sequence[str]) -> list[str]:
+        """Those of some class names that hold words which the text tower was never trained on."""
+        return []
 
     # the same for all ------------------------------------------------------------------------------------------------
+
+    @property
+    def library_name(self) -> str:
+        """What the library itself calls the architecture: the part behind the colon."""
+        return self.architecture.partition(":")[2]
 
     @property
     def depth(self) -> int:
@@ -128,20 +205,57 @@ class Backbone:
         return next(self.model.parameters()).device
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """The context in which the model runs: autocast to the chosen precision, nothing for fp32."""
+        """The context in which the model runs: autocast to its precision, nothing for fp32."""
         dtype = PRECISIONS[self.precision]
         return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
 
+    def normalize(self, pixels: Tensor) -> Tensor:
+        """What the model is called with: (pixels − mean) / std, with the weights' own mean and std.
+
+        Args:
+            pixels: colors from 0 to 1, floating point, (…, 3, H, W).
+
+        Returns:
+            Normalized images of the same shape.
+
+        >>> import clearclip
+        >>> model = clearclip.load("dino_vits16", random=True, device="cpu")
+        >>> model.normalize(torch.full((3, 1, 1), 0.5)).flatten()
+        tensor([0.0655, 0.1964, 0.4178])
+        """
+        mean, std = self._mean_and_std(pixels)
+        return (pixels - mean) / std
+
+    def denormalize(self, images: Tensor) -> Tensor:
+        """The way back from `normalize`: images · std + mean, (…, 3, H, W)."""
+        mean, std = self._mean_and_std(images)
+        return images * std + mean
+
+    def _mean_and_std(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        mean, std = (torch.tensor(self.preprocessing[key]).view(3, 1, 1).to(images) for key in ("mean", "std"))
+        return mean, std
+
     def __call__(self, images: Tensor) -> None:
-        """Run the trunk over normalised images (B, 3, H, W); read it with a probe or with `block_inputs`."""
+        """Run the trunk as it is; read it with a probe or with `block_inputs`.
+
+        Args:
+            images: normalized, (B, 3, H, W), with H and W multiples of the patch size.
+
+        Raises:
+            UserError: H or W is not a multiple of the patch size.
+        """
         self.grid((images.shape[-2], images.shape[-1]))
         with self.autocast():
             self._run(images.to(self.device, non_blocking=True))
 
     def grid(self, image_size: int | tuple[int, int] | None = None) -> tuple[int, int]:
-        """Rows and columns of patches for an image of (height, width) pixels, by default the weights' own size.
+        """Rows and columns of patches.
 
-        Raises `UserError` naming the nearest sizes that are multiples of the patch.
+        Args:
+            image_size: (height, width) in pixels, or the side of a square; by default the weights' own size.
+
+        Raises:
+            UserError: a side is not a multiple of the patch size; the nearest ones that are get named.
         """
         size = self.image_size if image_size is None else image_size
         height, width = (size, size) if isinstance(size, int) else size
@@ -149,11 +263,17 @@ class Backbone:
         for side in (height, width):
             if side < p or side % p:
                 near = max(side // p, 1) * p
-                raise UserError(f"{self.name} has {p}-pixel patches, {side} is no multiple: take {near} or {near + p}.")
+                raise UserError(
+                    f"{self.name} has {p}-pixel patches, and {side} is not a multiple of {p}: take {near} or {near + p}."
+                )
         return height // p, width // p
 
     def layers(self, layers: Sequence[int] | None = None) -> tuple[int, ...]:
-        """Check layer numbers, counted 1 … depth; all of them for None. Raises `UserError` with the valid range."""
+        """Check layer numbers, counted 1 … depth; all of them for None.
+
+        Raises:
+            UserError: a layer is out of range, or none is given.
+        """
         if layers is None:
             return tuple(range(1, self.depth + 1))
         wrong = [layer for layer in layers if not 1 <= layer <= self.depth]
@@ -162,21 +282,32 @@ class Backbone:
         return tuple(layers)
 
     def block_inputs(self, images: Tensor, layers: Sequence[int] | None = None) -> dict[int, BlockInput]:
-        """The inputs of some blocks for (B, 3, H, W) images; the pass ends before the last wanted block runs."""
+        """The inputs of some blocks; the pass ends before the last wanted block runs.
+
+        Args:
+            images: normalized, (B, 3, H, W).
+            layers: counted 1 … depth; by default all.
+
+        Returns:
+            The `BlockInput` of each layer, its x (B, L, D).
+
+        Raises:
+            UserError: a layer is out of range, or H or W is not a multiple of the patch size.
+        """
         wanted = self.layers(layers)
-        seen: dict[int, BlockInput] = {}
-        with _on_block_inputs(self, wanted, seen.__setitem__, stop_at=max(wanted)):
+        inputs: dict[int, BlockInput] = {}
+        with _on_block_inputs(self, wanted, inputs.__setitem__, stop_at=max(wanted)):
             try:
                 self(images)
             except _EnoughSeen:
-                return seen
+                return inputs
         raise RuntimeError(f"{self.name}: block {max(wanted)} was never reached")
 
     def last_tokens(self, images: Tensor) -> Tensor:
         """All tokens after the last block and the final norm, (B, 3, H, W) → (B, L, D)."""
-        seen = self.block_inputs(images, [self.depth])[self.depth]
+        last = self.block_inputs(images, [self.depth])[self.depth]
         with self.autocast():
-            return self.final_norm(self.blocks[-1].forward(seen.x, seen.rope))
+            return self.final_norm(self.blocks[-1].forward(last.x, last.rope))
 
 
 @contextmanager
@@ -201,190 +332,3 @@ def _on_block_inputs(
     finally:
         for handle in handles:
             handle.remove()
-
-
-@dataclass
-class TimmBackbone(Backbone):
-    """A timm vision transformer, standing alone (`vit` is the model)."""
-
-    @property
-    def vit(self) -> Any:
-        return self.model
-
-    @property
-    def prefix_tokens(self) -> int:
-        return self.vit.num_prefix_tokens
-
-    @property
-    def patch_size(self) -> int:
-        return self.vit.patch_embed.patch_size[0]
-
-    @property
-    def image_size(self) -> int:
-        return self.vit.patch_embed.img_size[0]
-
-    @property
-    def width(self) -> int:
-        return self.vit.embed_dim
-
-    def _block_modules(self) -> Sequence[nn.Module]:
-        if not hasattr(self.vit, "blocks"):
-            raise UserError(f"{self.name} ({type(self.vit).__name__}) is no vision transformer with `blocks`.")
-        return list(self.vit.blocks)
-
-    def _run(self, images: Tensor) -> object:
-        return self.vit.forward_features(images)
-
-    def final_norm(self, x: Tensor) -> Tensor:
-        return self.vit.norm(x)
-
-    def transform(self, image_size: int | None = None) -> Callable[[Image.Image], Tensor]:
-        from timm.data import create_transform
-
-        config = dict(self.preprocessing)
-        if image_size is not None:  # the whole short side is seen, as in the segmentation protocol
-            config |= {"input_size": (3, image_size, image_size), "crop_pct": 1.0}
-        return create_transform(**config, is_training=False)
-
-
-@dataclass
-class _FixedGridBackbone(Backbone):
-    """A tower whose library knows one grid only: for another, it is called with its position embedding resized."""
-
-    _positions: dict[tuple[int, int], Tensor] = field(default_factory=dict, init=False, repr=False)
-
-    def _run_on_grid(self, images: Tensor, name: str) -> object:
-        grid = self.grid((images.shape[-2], images.shape[-1]))
-        if grid == self.grid():
-            return self.vit(images)
-        embedding = self.vit.get_parameter(name).detach()  # (1 + N, D), in BLIP (1, 1 + N, D)
-        kept = self._positions.get(grid)
-        if kept is None or kept.device != embedding.device or kept.dtype != embedding.dtype:
-            resized = position.interpolate(embedding.flatten(0, -2), grid)
-            self._positions[grid] = resized.reshape(*embedding.shape[:-2], *resized.shape)
-        return functional_call(self.vit, {name: self._positions[grid]}, (images,))
-
-
-@dataclass
-class OpenClipBackbone(_FixedGridBackbone):
-    """The image tower of an open_clip model in open_clip's own code (OpenAI, LAION, MetaCLIP)."""
-
-    @property
-    def vit(self) -> Any:
-        return self.model.visual
-
-    @property
-    def prefix_tokens(self) -> int:
-        return 1
-
-    @property
-    def patch_size(self) -> int:
-        return self.vit.patch_size[0]
-
-    @property
-    def image_size(self) -> int:
-        return self.vit.image_size[0]
-
-    @property
-    def width(self) -> int:
-        return self.vit.conv1.out_channels
-
-    @property
-    def has_projection(self) -> bool:
-        return self.vit.proj is not None and self.vit.attn_pool is None
-
-    def _block_modules(self) -> Sequence[nn.Module]:
-        if not hasattr(self.vit, "transformer"):
-            raise UserError(f"{self.name} ({type(self.vit).__name__}) is no vision transformer.")
-        return list(self.vit.transformer.resblocks)
-
-    def _run(self, images: Tensor) -> object:
-        return self._run_on_grid(images, "positional_embedding")
-
-    def final_norm(self, x: Tensor) -> Tensor:
-        return self.vit.ln_post(x)
-
-    def project(self, x: Tensor) -> Tensor:
-        return x @ self.vit.proj if self.has_projection else super().project(x)
-
-    def transform(self, image_size: int | None = None) -> Callable[[Image.Image], Tensor]:
-        return open_clip_transform(self.preprocessing, image_size)
-
-
-@dataclass
-class OpenClipTimmBackbone(TimmBackbone):
-    """The image tower of an open_clip model whose trunk is timm's (SigLIP2, EVA02)."""
-
-    @property
-    def vit(self) -> Any:
-        return self.model.visual.trunk
-
-    @property
-    def image_size(self) -> int:
-        return self.model.visual.image_size[0]
-
-    @property
-    def has_projection(self) -> bool:
-        return True
-
-    def final_norm(self, x: Tensor) -> Tensor:
-        return self.vit.fc_norm(self.vit.norm(x))
-
-    def project(self, x: Tensor) -> Tensor:
-        if self.vit.attn_pool is not None:  # SigLIP: each patch is pooled as if the picture had no other
-            x = self.vit.attn_pool(x.flatten(0, 1)[:, None]).unflatten(0, x.shape[:2])
-        return self.model.visual.head(self.vit.head(x))
-
-    def transform(self, image_size: int | None = None) -> Callable[[Image.Image], Tensor]:
-        return open_clip_transform(self.preprocessing, image_size)
-
-
-@dataclass
-class BlipBackbone(_FixedGridBackbone):
-    """The image tower of a transformers BLIP image-text retrieval model."""
-
-    @property
-    def vit(self) -> Any:
-        return self.model.vision_model
-
-    @property
-    def prefix_tokens(self) -> int:
-        return 1
-
-    @property
-    def patch_size(self) -> int:
-        return self.vit.config.patch_size
-
-    @property
-    def image_size(self) -> int:
-        return self.vit.config.image_size
-
-    @property
-    def width(self) -> int:
-        return self.vit.config.hidden_size
-
-    @property
-    def has_projection(self) -> bool:
-        return True
-
-    def _block_modules(self) -> Sequence[nn.Module]:
-        return list(self.vit.encoder.layers)
-
-    def _run(self, images: Tensor) -> object:
-        return self._run_on_grid(images, "embeddings.position_embedding")
-
-    def final_norm(self, x: Tensor) -> Tensor:
-        return self.vit.post_layernorm(x)
-
-    def project(self, x: Tensor) -> Tensor:
-        return self.model.vision_proj(x)
-
-    def transform(self, image_size: int | None = None) -> Callable[[Image.Image], Tensor]:
-        return open_clip_transform(self.preprocessing, image_size)
-
-
-def open_clip_transform(config: dict[str, Any], image_size: int | None) -> Callable[[Image.Image], Tensor]:
-    """open_clip's own evaluation transform of a preprocessing configuration, at its own or another size."""
-    from open_clip.transform import PreprocessCfg, image_transform_v2
-
-    return image_transform_v2(PreprocessCfg(**config | ({} if image_size is None else {"size": image_size})), False)

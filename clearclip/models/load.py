@@ -1,54 +1,29 @@
 """From a name to a model with weights: `load("dino_vitb16")`.
 
-The names belong to timm, open_clip and transformers; this is a short alias table over them, and one message for
-everything that can go wrong on the way.
+The names belong to timm, open_clip and transformers; `names.py` has short ones for some of them.
 """
 
-import hashlib
+from __future__ import annotations
+
 import os
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import torch
-from torch import nn
 
 from clearclip.errors import UserError, closest
-from clearclip.models.backbone import (
-    Backbone,
-    BlipBackbone,
-    OpenClipBackbone,
-    OpenClipTimmBackbone,
-    TimmBackbone,
-    Weights,
-)
-from clearclip.models.hub import offline_if_unreachable, quiet
+from clearclip.models.backbone import Backbone, Plan, Weights
+from clearclip.models.checkpoint import fingerprint, load_checkpoint
+from clearclip.models.hub import fetch
 from clearclip.models.names import ALIASES, SHIPPED
 
-BLIP_SHAPES = {
-    "Salesforce/blip-itm-base-coco": {},
-    "Salesforce/blip-itm-large-coco": {
-        "hidden_size": 1024,
-        "intermediate_size": 4096,
-        "num_hidden_layers": 24,
-        "num_attention_heads": 16,
-    },
+LIBRARIES = {  # what stands before the colon → the file of that library, whose `plan` takes what stands behind it
+    "timm": "clearclip.models.timm",
+    "open_clip": "clearclip.models.open_clip",
+    "transformers": "clearclip.models.blip",
+    "zoo": "clearclip.models.tiny",
 }
-WHERE_WEIGHTS_COME_FROM = (
-    "Either connect once, so that the library downloads them into its cache (HF_HOME names the cache's folder, "
-    "HF_HUB_OFFLINE=1 uses only it), or name a local file with --checkpoint FILE, or use a shipped model "
-    f"({', '.join(SHIPPED)})"
-)
-
-
-class Plan(NamedTuple):
-    """How a model is built: with the hub's weights or without any, and which view fits it."""
-
-    build: Callable[[bool], nn.Module]  # called with pretrained: True loads the hub's weights
-    view: type[Backbone]
-    preprocessing: Callable[[nn.Module], dict[str, Any]]
-    check: Callable[[], None] = lambda: None  # refuses hub weights that do not fit the architecture
 
 
 def load(
@@ -59,14 +34,19 @@ def load(
     precision: str = "fp32",
     seed: int = 0,
 ) -> Backbone:
-    """Load a vision transformer by short name, `timm:<arch.tag>` or `open_clip:<arch>/<tag>`, as a `Backbone`.
+    """Load a vision transformer as a `Backbone`; its weights come from the hub, through the library's own code and cache.
 
-    Weights come from the hub through the library's own code and cache, or from `checkpoint` (safetensors, or a
-    weights-only .pt, in the library's own key layout), or are `random` (seeded; for tests and timings, and every
-    result says so). `device` is by default the accelerator if there is one; `precision` is fp32, bf16 or fp16 autocast.
+    Args:
+        name: a short name, `timm:<arch.tag>` or `open_clip:<arch>/<tag>`.
+        checkpoint: take the weights from this file instead, safetensors or weights-only .pt, in the library's key layout.
+        random: take seeded random weights instead, for tests and timings; every result says so.
+        device: by default the accelerator if there is one.
+        precision: fp32, or bf16 or fp16 for autocast.
+        seed: of the random weights.
 
-    Raises `UserError` for an unknown name (with the closest ones), for weights that cannot be had (within seconds), for
-    missing or unexpected keys in a checkpoint, and for weights that need QuickGELU in a model built with GELU.
+    Raises:
+        UserError: the name is unknown, the weights cannot be had (known within seconds), a checkpoint has missing or
+            unexpected keys, or the weights need QuickGELU in a model built with GELU.
 
     >>> model = load("dino_vits16", random=True)
     >>> model.depth, model.width, model.heads, model.prefix_tokens, model.grid((448, 336))
@@ -75,7 +55,7 @@ def load(
     if random and checkpoint is not None:
         raise UserError("random weights and a checkpoint exclude each other: drop --random or --checkpoint.")
     architecture = resolve(name)
-    plan = _plan(architecture)
+    plan = plan_of(architecture)
     if random:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -84,20 +64,60 @@ def load(
     elif checkpoint is not None:
         plan.check()
         model = plan.build(False)
-        weights = _load_checkpoint(model, Path(checkpoint), architecture)
+        weights = load_checkpoint(model, Path(checkpoint), architecture)
     else:
         plan.check()
-        model = plan.build(True) if name in SHIPPED else _from_hub(plan, name, architecture)
-        origin = architecture.partition(":")[2]
-        weights = Weights(
-            f"{origin}, shipped, trained on drawn scenes" if name in SHIPPED else origin, fingerprint(model)
+        model = (
+            plan.build(True)
+            if plan.shipped
+            else fetch(
+                lambda: plan.build(True),
+                f"{name}: the weights {architecture}",
+                f", or name a local file with --checkpoint FILE, or use a shipped model ({', '.join(SHIPPED)})",
+            )
         )
+        weights = Weights(plan.weights, fingerprint(model))
     model = model.eval().requires_grad_(False).to(pick_device(device))
-    return plan.view(name, model, weights, plan.preprocessing(model), precision, architecture)
+    return plan.backbone(name, model, weights, plan.preprocessing(model), precision, architecture)
+
+
+def loaders(
+    names: Sequence[str], checkpoints: Sequence[Path], random: bool, device: str | None, precision: str
+) -> list[Callable[[], Backbone]]:
+    """One loader for each named model, so that only one is in memory at a time; all are checked before the first loads.
+
+    Args:
+        names: as for `load`.
+        checkpoints: none, or one for each name, with `-` for the hub's weights.
+        random, device, precision: as for `load`.
+
+    Raises:
+        UserError: a name is unknown or repeated, or checkpoints are missing or do not fit the names in number.
+    """
+    if checkpoints and len(checkpoints) != len(names):
+        raise UserError(f"{len(checkpoints)} checkpoints for {len(names)} models: name one for each, in order.")
+    if not names:
+        raise UserError("no model is named.")
+    if len(set(names)) != len(names):
+        raise UserError("a model is named twice.")
+    for name in names:
+        resolve(name)
+    files = [None if file == Path("-") else file for file in checkpoints] or [None] * len(names)
+    for file in files:
+        if file is not None and not file.is_file():
+            raise UserError(f"{file}: no such checkpoint file.")
+
+    def loader(name: str, file: Path | None) -> Callable[[], Backbone]:
+        return lambda: load(name, file, random, device, precision)
+
+    return [loader(name, file) for name, file in zip(names, files, strict=True)]
 
 
 def resolve(name: str) -> str:
-    """The library and name behind a short name; prefixed names pass. Raises `UserError` with the closest names.
+    """The library and name behind a short name; a name with a library before a colon stays as it is.
+
+    Raises:
+        UserError: the name is unknown; the closest ones are named.
 
     >>> resolve("clip_vitb16")
     'open_clip:ViT-B-16-quickgelu/openai'
@@ -110,263 +130,58 @@ def resolve(name: str) -> str:
             f"unknown model {name!r}. Closest: {closest(name, list(ALIASES))}. Any timm or open_clip model works "
             "as timm:<arch.tag> or open_clip:<arch>/<tag>."
         )
-    if library not in PLANS or not rest:
-        raise UserError(f"unknown model {name!r}: before the colon stands one of {', '.join(PLANS)}.")
+    if library not in LIBRARIES or not rest:
+        raise UserError(f"unknown model {name!r}: before the colon stands one of {', '.join(LIBRARIES)}.")
     return name
 
 
+def plan_of(architecture: str) -> Plan:
+    """The plan that a library has for `library:name`; nothing is built or loaded.
+
+    A library's file is imported here, when one of its models is asked for: not everybody has every library.
+
+    Raises:
+        UserError: the library is not installed, or has no such model.
+    """
+    library, _, name = architecture.partition(":")
+    try:
+        file = import_module(LIBRARIES[library])
+    except ModuleNotFoundError as error:
+        extra = LIBRARIES[library].rpartition(".")[2]  # an extra is named after the file that needs it
+        raise UserError(
+            f'{architecture} needs the {error.name} library: python -m pip install "clearclip-analysis[{extra}]".'
+        ) from error
+    return file.plan(name)
+
+
+def has_text(name: str) -> bool:
+    """Whether a model has a text tower, so that it can be asked for class names; nothing is loaded.
+
+    Raises:
+        UserError: as for `load`, as far as it can be known from the name.
+
+    >>> has_text("clip_vitb16"), has_text("dino_vitb16")
+    (True, False)
+    """
+    return plan_of(resolve(name)).backbone.has_text
+
+
 def pick_device(device: str | torch.device | None = None) -> torch.device:
-    """The named device, or the accelerator if there is one, or the CPU; `UserError` if it does not exist here."""
+    """The named device, or the accelerator if there is one, or the CPU.
+
+    Raises:
+        UserError: it does not exist here.
+    """
     if device is None:
         accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         if accelerator is None:
             return torch.device("cpu")
         if "LOCAL_RANK" not in os.environ:
             return accelerator
-        return torch.device(accelerator.type, int(os.environ["LOCAL_RANK"]))  # torchrun: one process an accelerator
+        return torch.device(accelerator.type, int(os.environ["LOCAL_RANK"]))  # torchrun: one process per accelerator
     try:
-        chosen = torch.device(device)
-        torch.empty(0, device=chosen)
+        named = torch.device(device)
+        torch.empty(0, device=named)
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"device {str(device)!r} cannot be used here: {str(error).splitlines()[0]}") from error
-    return chosen
-
-
-def fingerprint(model: nn.Module) -> str:
-    """SHA-256 over names, shapes, types and bytes of a model's state dict."""
-    digest = hashlib.sha256()
-    for key, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{key} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
-# the libraries -------------------------------------------------------------------------------------------------------
-
-
-def _plan(architecture: str) -> Plan:
-    library, _, rest = architecture.partition(":")
-    return PLANS[library](rest)
-
-
-def _timm(name: str) -> Plan:
-    import timm
-
-    if not timm.is_model(name):
-        raise UserError(
-            f"timm has no model {name!r}. Closest: {closest(name, timm.list_models('*vit*', pretrained=True))}."
-        )
-
-    arch, _, tag = name.partition(".")
-    tags = timm.list_pretrained(f"{arch}.*")
-    if tag and name not in tags:
-        raise UserError(f"timm has no weights {tag!r} for {arch}. It has: {', '.join(tags) or 'none'}.")
-
-    def build(pretrained: bool) -> nn.Module:
-        try:
-            return timm.create_model(name, pretrained=pretrained, dynamic_img_size=True)
-        except TypeError as error:  # the architecture knows no such option, so it is no plain vision transformer
-            raise UserError(f"timm:{name} is no vision transformer with a dynamic image size: {error}") from error
-
-    def preprocessing(model: nn.Module) -> dict[str, Any]:
-        return timm.data.resolve_data_config(pretrained_cfg=model.pretrained_cfg)
-
-    def check() -> None:
-        twin = name.replace("_clip_", "_clip_quickgelu_")
-        if "quickgelu" not in name and twin != name and twin in timm.list_pretrained("*quickgelu*"):
-            raise UserError(
-                f"the weights {name} were trained with QuickGELU and this architecture has GELU, which would give "
-                f"other statistics. Use timm:{twin}."
-            )
-
-    return Plan(build, TimmBackbone, preprocessing, check)
-
-
-def _open_clip(name: str) -> Plan:
-    import open_clip
-
-    arch, _, tag = name.partition("/")
-    config = open_clip.get_model_config(arch)
-    if config is None:
-        raise UserError(f"open_clip has no model {arch!r}. Closest: {closest(arch, open_clip.list_models())}.")
-    tags = open_clip.list_pretrained_tags_by_model(arch)
-    if tag and tag not in tags:
-        raise UserError(f"open_clip has no weights {tag!r} for {arch}. It has: {', '.join(tags) or 'none'}.")
-    cfg = open_clip.get_pretrained_cfg(arch, tag) if tag else {}
-    trunk = config["vision_cfg"].get("timm_model_name")
-
-    def build(pretrained: bool) -> nn.Module:
-        if pretrained and not tag:
-            raise UserError(
-                f"open_clip:{arch} names no weights: write open_clip:{arch}/<tag>, one of {', '.join(tags)}."
-            )
-        with quiet(not pretrained):  # it warns of random weights, which here are asked for or replaced at once
-            model = open_clip.create_model(arch, pretrained=tag if pretrained else None, weights_only=True)
-        if trunk is not None:
-            _free_image_size(model, trunk)
-        return model
-
-    def preprocessing(model: nn.Module) -> dict[str, Any]:
-        default = asdict(open_clip.transform.PreprocessCfg(size=config["vision_cfg"].get("image_size", 224)))
-        return default | {key: cfg[key] for key in ("mean", "std", "interpolation", "resize_mode") if key in cfg}
-
-    def check() -> None:
-        if cfg.get("quick_gelu", False) and not config.get("quick_gelu", False) and trunk is None:
-            raise UserError(
-                f"the weights {arch}/{tag} were trained with QuickGELU and {arch} has GELU, which would give other "
-                f"statistics with only a warning. Use open_clip:{arch}-quickgelu/{tag}."
-            )
-        if arch.endswith("-quickgelu") and tag and not cfg.get("quick_gelu", False):
-            raise UserError(
-                f"the weights {arch}/{tag} were trained with GELU and {arch} has QuickGELU. "
-                f"Use open_clip:{arch.removesuffix('-quickgelu')}/{tag}."
-            )
-
-    return Plan(build, OpenClipBackbone if trunk is None else OpenClipTimmBackbone, preprocessing, check)
-
-
-def _free_image_size(model: Any, trunk: str) -> None:
-    """Give an open_clip model's timm trunk timm's own `dynamic_img_size`, which open_clip does not pass on."""
-    import timm
-
-    old = model.visual.trunk
-    if not hasattr(old, "blocks"):
-        raise UserError(f"the image tower {trunk} ({type(old).__name__}) is no vision transformer with `blocks`.")
-    new = timm.create_model(trunk, num_classes=old.num_classes, global_pool=old.global_pool, dynamic_img_size=True)
-    new.load_state_dict(old.state_dict())
-    model.visual.trunk = new
-
-
-def _transformers(name: str) -> Plan:
-    try:
-        import transformers
-    except ImportError as error:
-        raise UserError(
-            'BLIP needs the transformers library: python -m pip install "clearclip-analysis[blip]".'
-        ) from error
-    if name not in BLIP_SHAPES:
-        raise UserError(f"transformers:{name} is not supported. Supported: {', '.join(BLIP_SHAPES)}.")
-
-    def build(pretrained: bool) -> nn.Module:
-        if pretrained:
-            return transformers.BlipForImageTextRetrieval.from_pretrained(name)
-        shape = {"image_size": 384} | BLIP_SHAPES[name]
-        text = {"encoder_hidden_size": shape.get("hidden_size", 768)}
-        return transformers.BlipForImageTextRetrieval(transformers.BlipConfig(vision_config=shape, text_config=text))
-
-    def preprocessing(model: Any) -> dict[str, Any]:
-        # the processor of both checkpoints: squash to a square, bicubic, OpenAI's mean and standard deviation
-        from open_clip.transform import PreprocessCfg
-
-        return asdict(PreprocessCfg(size=model.config.vision_config.image_size, resize_mode="squash"))
-
-    return Plan(build, BlipBackbone, preprocessing)
-
-
-def _zoo(name: str) -> Plan:
-    from clearclip import zoo
-
-    if name not in SHIPPED:
-        raise UserError(f"no model {name!r} comes with the package. There are: {', '.join(SHIPPED)}.")
-    if name == "clip_tiny":
-        from open_clip.model import CLIP
-
-        return Plan(
-            lambda trained: zoo.build_clip_tiny() if trained else CLIP(**zoo.CLIP_TINY),
-            OpenClipBackbone,
-            lambda model: dict(zoo.PREPROCESS),
-        )
-    from timm.models import VisionTransformer
-
-    return Plan(
-        lambda trained: zoo.build_dino_tiny() if trained else VisionTransformer(**zoo.DINO_TINY),
-        TimmBackbone,
-        lambda model: zoo.TIMM_PREPROCESS,
-    )
-
-
-PLANS: dict[str, Callable[[str], Plan]] = {
-    "timm": _timm,
-    "open_clip": _open_clip,
-    "transformers": _transformers,
-    "zoo": _zoo,
-}
-
-
-# weights -------------------------------------------------------------------------------------------------------------
-
-
-def _from_hub(plan: Plan, name: str, architecture: str) -> nn.Module:
-    with offline_if_unreachable() as online:
-        try:
-            return plan.build(True)
-        except UserError:
-            raise
-        except Exception as error:  # each library fails in its own way; the person needs one answer
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            if online:
-                raise UserError(f"{name}: the weights {architecture} could not be loaded: {reason}") from error
-            raise UserError(
-                f"{name}: the weights {architecture} are not in the local cache and the hub cannot be reached "
-                f"({type(error).__name__}). {WHERE_WEIGHTS_COME_FROM}."
-            ) from error
-
-
-def _load_checkpoint(model: nn.Module, path: Path, architecture: str) -> Weights:
-    state = read_state_dict(path)
-    expected = model.state_dict()
-    wrong = {
-        "missing": sorted(expected.keys() - state.keys()),
-        "unexpected": sorted(state.keys() - expected.keys()),
-        "of another shape": [
-            f"{key} {tuple(state[key].shape)} instead of {tuple(expected[key].shape)}"
-            for key in sorted(expected.keys() & state.keys())
-            if state[key].shape != expected[key].shape
-        ],
-    }
-    if any(wrong.values()):
-        shown = "; ".join(
-            f"{len(keys)} {what}: {', '.join(keys[:5])}{', …' if len(keys) > 5 else ''}"
-            for what, keys in wrong.items()
-            if keys
-        )
-        raise UserError(
-            f"{path} does not hold the weights of {architecture}. Keys {shown}. "
-            "The file must have the library's own key layout."
-        )
-    model.load_state_dict(state)
-    with path.open("rb") as file:
-        return Weights(path.name, hashlib.file_digest(file, "sha256").hexdigest())
-
-
-def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a safetensors or weights-only .pt file; never runs code from the file.
-
-    Raises `UserError` if there is no such file, or if it holds anything but tensors.
-    """
-    if not path.is_file():
-        raise UserError(f"{path}: no such checkpoint file.")
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"{path} is no readable safetensors file: {error}") from error
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle raises nearly anything
-        raise UserError(
-            f"{path} cannot be loaded as weights only (plain tensors, no code, no TorchScript archive). "
-            "Convert it to safetensors where you trust it."
-        ) from error
-    if isinstance(content, dict):
-        for key in ("state_dict", "model"):  # what training scripts commonly wrap the tensors in
-            if isinstance(content.get(key), dict):
-                content = content[key]
-    if not isinstance(content, dict) or not all(
-        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in content.items()
-    ):
-        raise UserError(f"{path} holds no plain dictionary of tensors.")
-    return {key.removeprefix("module."): value for key, value in content.items()}
+    return named

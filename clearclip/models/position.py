@@ -1,10 +1,16 @@
 """Position embeddings for grids other than the trained one."""
 
+from __future__ import annotations
+
 import math
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.func import functional_call
+
+from clearclip.models.backbone import Backbone
 
 
 def interpolate(embedding: Tensor, grid: tuple[int, int], prefix_tokens: int = 1) -> Tensor:
@@ -13,8 +19,16 @@ def interpolate(embedding: Tensor, grid: tuple[int, int], prefix_tokens: int = 1
     Bicubic, without antialiasing, by scale factor (side + 0.1) / √N on the float32 embedding (the DINO code's trick;
     resizing by target size gives slightly other values). The prefix part (CLS) is untouched.
 
-    Args: embedding (prefix + N, D) with N a square number; grid (rows, columns).
-    Returns: (prefix + rows·columns, D).
+    Args:
+        embedding: (prefix + N, D), with N a square number.
+        grid: (rows, columns) of patches.
+        prefix_tokens: how many rows of the embedding belong to no patch.
+
+    Returns:
+        (prefix + rows · columns, D).
+
+    Raises:
+        ValueError: N is not a square number.
 
     >>> interpolate(torch.zeros(1 + 14 * 14, 768), (28, 20)).shape
     torch.Size([561, 768])
@@ -22,7 +36,7 @@ def interpolate(embedding: Tensor, grid: tuple[int, int], prefix_tokens: int = 1
     prefix, patches = embedding[:prefix_tokens], embedding[prefix_tokens:]
     side = math.isqrt(len(patches))
     if side * side != len(patches):
-        raise ValueError(f"the embedding has {len(patches)} patch positions, which is no square grid")
+        raise ValueError(f"the embedding has {len(patches)} patch positions, which is not a square grid")
     if grid == (side, side):
         return embedding
     image = patches.float().reshape(1, side, side, -1).permute(0, 3, 1, 2)  # (1, D, side, side)
@@ -32,3 +46,22 @@ def interpolate(embedding: Tensor, grid: tuple[int, int], prefix_tokens: int = 1
         raise ValueError(f"asked for a grid of {grid}, interpolated to {tuple(image.shape[-2:])}")
     resized = image.flatten(2)[0].T.to(embedding.dtype)  # (rows · columns, D)
     return torch.cat([prefix, resized])
+
+
+@dataclass
+class FixedGridBackbone(Backbone):
+    """A tower whose library knows one grid only: for another, it is called with its position embedding resized."""
+
+    _positions: dict[tuple[int, int], Tensor] = field(default_factory=dict, init=False, repr=False)
+
+    def _run_on_grid(self, images: Tensor, name: str) -> object:
+        """Run the tower over (B, 3, H, W) with its parameter `name`, the position embedding, resized to their grid."""
+        grid = self.grid((images.shape[-2], images.shape[-1]))
+        if grid == self.grid():
+            return self.vit(images)
+        embedding = self.vit.get_parameter(name).detach()  # (1 + N, D), in BLIP (1, 1 + N, D)
+        kept = self._positions.get(grid)
+        if kept is None or kept.device != embedding.device or kept.dtype != embedding.dtype:
+            resized = interpolate(embedding.flatten(0, -2), grid)
+            kept = self._positions[grid] = resized.reshape(*embedding.shape[:-2], *resized.shape)
+        return functional_call(self.vit, {name: kept}, (images,))

@@ -134,9 +134,6 @@ class Segmenter:
         self.encoder = DenseEncoder(model, chosen, proxy)
         self.windows = windows or Windows.of(model)
         self.queries = embed(model, named, prompts, cache)
-        self._mean, self._std = (
-            torch.tensor(model.preprocessing[key], device=model.device).view(3, 1, 1) for key in ("mean", "std")
-        )
 
     def __call__(self, image: Picture | Sequence[Picture]) -> Any:
         """Segment a path, PIL image, array (H, W, 3) uint8, tensor (3, H, W), or a list of them, with the first recipe.
@@ -162,7 +159,7 @@ class Segmenter:
         for picture in pictures:
             pixels = torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1).to(self.model.device)
             size = self.windows.resized(picture.height, picture.width)
-            prepared.append((resize(pixels, size) / 255 - self._mean) / self._std)
+            prepared.append(self.model.normalize(resize(pixels, size) / 255))
         yield from logits_of_windows(prepared, self.windows, self.model.patch_size, self._encode, self.batch_size)
 
     def _encode(self, crops: Tensor) -> dict[str, Encoded]:

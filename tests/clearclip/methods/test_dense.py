@@ -18,7 +18,7 @@ from clearclip.methods.affinity import PRODUCTS
 from clearclip.methods.dense import DenseEncoder
 from clearclip.methods.recipes import RECIPES, Recipe, feature_recipe, recipe
 from clearclip.models import position
-from clearclip.models.backbone import BlipBackbone, Weights
+from clearclip.models.backbone import Weights
 from clearclip.models.block import FEATURES
 
 SQUARE, OBLONG = (32, 32), (24, 40)  # 4 × 4 and 3 × 5 patches of 8 pixels
@@ -91,6 +91,8 @@ def eva():
 @pytest.fixture(scope="module")
 def blip():
     transformers = pytest.importorskip("transformers", reason="BLIP is an optional extra")
+    from clearclip.models.blip import BlipBackbone
+
     shape = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 96}
     text = shape | {"vocab_size": 64, "encoder_hidden_size": 64, "bos_token_id": 1, "eos_token_id": 2}
     vision = shape | {"image_size": 64, "patch_size": 16}

@@ -1,29 +1,21 @@
-import hashlib
-import json
-import math
-import os
-import random
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import open_clip
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 import torchvision.transforms as T
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from safetensors.torch import save_file
 
 from analysis.probes.probe import Probe
-from clearclip import load
 from clearclip.errors import UserError
-from clearclip.models import position
-from clearclip.models.load import ALIASES, SHIPPED, fingerprint, read_state_dict, resolve
-
-TINY = "timm:test_vit"  # a vision transformer of 0.4 M parameters that timm has for tests
+from clearclip.models.checkpoint import fingerprint
+from clearclip.models.load import resolve
+from clearclip.models.timm import TimmBlock
 
 
 @dataclass(frozen=True)
@@ -56,20 +48,6 @@ FAMILIES = {
 }
 
 
-def build(name):
-    """The family's own image tower at random; open_clip's text towers are cut down, they are not looked at here."""
-    if name.startswith("blip"):
-        pytest.importorskip("transformers", reason="BLIP is an optional extra")
-    architecture = resolve(name)
-    with pytest.MonkeyPatch.context() as patch:
-        if architecture.startswith("open_clip:"):
-            arch = architecture.removeprefix("open_clip:").partition("/")[0]
-            config = open_clip.get_model_config(arch)
-            text = config["text_cfg"] | {"layers": 1, "vocab_size": 64}
-            patch.setitem(open_clip.factory._MODEL_CONFIGS, arch, config | {"text_cfg": text})
-        return load(name, random=True, device="cpu")
-
-
 @dataclass
 class Case:
     name: str
@@ -90,7 +68,7 @@ class Case:
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
-def case(request):
+def case(request, build):
     expected = FAMILIES[request.param]
     backbone = build(request.param)
     generator = torch.Generator().manual_seed(2)
@@ -107,9 +85,6 @@ def close(a, b):
 
 def hooks(model):
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
-
-
-# every family --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("native", [True, False], ids=["native", "3x5"])
@@ -270,6 +245,26 @@ def test_the_transform_at_another_size_sees_the_whole_short_side(case):
     assert bright[:, size // 2].mean() == pytest.approx(0.1, abs=1.5 / size)
 
 
+def test_normalize_is_the_last_step_of_the_transform(case):
+    size = case.expected.size
+    white = case.backbone.transform()(Image.new("RGB", (size, size), (255, 255, 255)))
+    gray = torch.full((2, 3, size, size), 0.5)
+    assert torch.equal(case.backbone.normalize(torch.ones(3, size, size)), white)
+    config = case.backbone.preprocessing
+    theirs = T.Normalize(config["mean"], config["std"])(gray)
+    assert torch.equal(case.backbone.normalize(gray), theirs)
+    assert torch.allclose(case.backbone.denormalize(theirs), gray, atol=1e-6)
+    assert case.backbone.normalize(gray.half()).dtype == torch.float16
+
+
+def test_who_has_a_text_tower(case):
+    assert case.backbone.has_text == case.backbone.has_projection
+    if not case.backbone.has_text:
+        with pytest.raises(UserError, match=r"no text tower.*clip_vitb16"):
+            case.backbone.encode_texts(["a horse"])
+    assert case.backbone.untrained(["horse"]) == []
+
+
 def test_layers_out_of_range(case):
     for layers in ([0], [13], [-1], [1, 99]):
         with pytest.raises(UserError, match=r"1 … 12"):
@@ -288,14 +283,6 @@ def test_sizes_that_are_no_multiple_of_the_patch(case):
             case.backbone(case.images(size))
 
 
-# grids and positions -------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return load(TINY, random=True, device="cpu")
-
-
 @settings(database=None)
 @given(rows=st.integers(1, 80), columns=st.integers(1, 80))
 def test_grid_of_multiples(tiny, rows, columns):
@@ -311,356 +298,31 @@ def test_grid_names_the_nearest_sizes(tiny, height, width):
         assert tiny.grid((height, width)) == (height // 16, width // 16)
         return
     lower = max(wrong[0] // 16 * 16, 16)
-    with pytest.raises(UserError, match=rf"{wrong[0]} is no multiple: take {lower} or {lower + 16}\."):
+    with pytest.raises(UserError, match=rf"{wrong[0]} is not a multiple of 16: take {lower} or {lower + 16}\."):
         tiny.grid((height, width))
 
 
-def keys(side, target):
-    """Bicubic resampling (Keys 1981, a = −3/4) of a row by the factor (target + 0.1) / side, as a matrix."""
-
-    def cubic(t):
-        t = abs(t)
-        if t <= 1:
-            return 1.25 * t**3 - 2.25 * t**2 + 1
-        return -0.75 * t**3 + 3.75 * t**2 - 6 * t + 3 if t < 2 else 0.0
-
-    matrix = np.zeros((target, side))
-    for row in range(target):
-        place = (row + 0.5) * side / (target + 0.1) - 0.5
-        for column in range(math.floor(place) - 1, math.floor(place) + 3):
-            matrix[row, min(max(column, 0), side - 1)] += cubic(place - column)
-    return matrix
-
-
-def resized(patches, side, grid):
-    image = np.asarray(patches, dtype=np.float64).reshape(side, side, -1)
-    return np.einsum("ri,cj,ijd->rcd", keys(side, grid[0]), keys(side, grid[1]), image).reshape(grid[0] * grid[1], -1)
-
-
-@settings(deadline=None, database=None)
-@given(side=st.integers(2, 24), rows=st.integers(1, 50), columns=st.integers(1, 50), prefix=st.integers(0, 5))
-def test_position_interpolation_against_the_formula(side, rows, columns, prefix):
-    embedding = torch.randn(prefix + side * side, 3, generator=torch.Generator().manual_seed(side))
-    result = position.interpolate(embedding, (rows, columns), prefix)
-    assert torch.equal(result[:prefix], embedding[:prefix])
-    if (rows, columns) == (side, side):
-        assert torch.equal(result, embedding)
-    else:
-        expected = resized(embedding[prefix:], side, (rows, columns))
-        assert np.abs(result[prefix:].numpy() - expected).max() < 1e-3
-
-
-def test_position_interpolation_of_an_equal_number_of_patches():
-    embedding = torch.randn(1 + 36, 2, generator=torch.Generator().manual_seed(0))
-    result = position.interpolate(embedding, (4, 9))
-    assert result.shape == embedding.shape and not torch.allclose(result[1:], embedding[1:])
-
-
-def test_position_interpolation_keeps_the_type_and_refuses_what_is_no_square():
-    assert position.interpolate(torch.ones(1 + 16, 2, dtype=torch.float16), (6, 3)).dtype == torch.float16
-    with pytest.raises(ValueError, match="12 patch positions"):
-        position.interpolate(torch.ones(1 + 12, 2), (4, 4))
-
-
-@pytest.mark.parametrize("name", ["clip_vitb32", "blip_vitb16"])
-@torch.inference_mode()
-def test_the_resized_embedding_reaches_the_first_block(name):
-    backbone = build(name)
-    patch, vit = backbone.patch_size, backbone.vit
-    images = torch.randn(1, 3, 2 * patch, 7 * patch, generator=torch.Generator().manual_seed(0))
-    x = backbone.block_inputs(images, [1])[1].x
-    if name.startswith("clip"):
-        patches, embedding = vit.conv1(images), vit.positional_embedding
-        cls = vit.class_embedding
-    else:
-        patches, embedding = vit.embeddings.patch_embedding(images), vit.embeddings.position_embedding[0]
-        cls = vit.embeddings.class_embedding[0, 0]
-    at_grid = torch.from_numpy(resized(embedding[1:], backbone.grid()[0], (2, 7))).float()
-    stream = torch.cat([(cls + embedding[0])[None], patches[0].flatten(1).T + at_grid])[None]
-    assert torch.allclose(x, vit.ln_pre(stream) if name.startswith("clip") else stream, atol=1e-4)
-
-
-# names ---------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("name", "answer"),
-    [
-        ("dino_vitb61", "dino_vitb16"),
-        ("dinov2_vitb14_regs", "dinov2_vitb14_reg"),
-        ("clip-vit-b16", "clip_vitb16"),
-        ("timm:vit_small_patch16_225.dino", "vit_small_patch16_224"),
-        ("open_clip:ViT-B-16-quickglu", "ViT-B-16-quickgelu"),
-        ("open_clip:ViT-B-16/opnai", "openai"),
-        ("transformers:Salesforce/blip", "blip-itm-base-coco"),
-        ("huggingface:dino", "timm, open_clip"),
-        ("timm:", "timm, open_clip"),
-        ("", "Closest"),
-        ("timm:vit_small_patch16_224.dinosaur", "dino"),
-    ],
-)
-def test_an_unknown_name_is_answered_with_known_ones(name, answer):
-    for random_weights in (True, False):
-        with pytest.raises(UserError) as caught:
-            load(name, random=random_weights)
-        assert answer in str(caught.value)
-
-
-def test_every_short_name_is_known_to_its_library():
-    tags = timm.list_pretrained()
-    pairs = {tuple(pair) for pair in open_clip.list_pretrained()}
-    for short, architecture in ALIASES.items():
-        library, _, name = architecture.partition(":")
-        if short in SHIPPED:
-            assert architecture == f"zoo:{short}"
-            continue
-        assert {
-            "timm": name in tags,
-            "open_clip": tuple(name.split("/")) in pairs,
-            "transformers": name.startswith("Salesforce/blip-itm-"),
-        }[library], architecture
-
-
-@pytest.mark.parametrize("name", ["timm:resnet18.a1_in1k", "open_clip:RN50/openai"])
-def test_what_is_no_vision_transformer_is_refused(name):
-    with pytest.raises(UserError):
-        load(name, random=True)
-
-
-@pytest.mark.parametrize(
-    ("name", "instead"),
-    [
-        ("open_clip:ViT-B-32/openai", "open_clip:ViT-B-32-quickgelu/openai"),
-        ("open_clip:ViT-B-16/metaclip_fullcc", "open_clip:ViT-B-16-quickgelu/metaclip_fullcc"),
-        ("timm:vit_base_patch16_clip_224.openai", "timm:vit_base_patch16_clip_quickgelu_224.openai"),
-        ("open_clip:ViT-B-32-quickgelu/laion2b_s34b_b79k", "weights"),
-        ("timm:vit_base_patch16_clip_quickgelu_224.laion2b", "laion2b"),
-    ],
-)
-def test_weights_are_not_put_under_the_other_gelu(name, instead):
-    with pytest.raises(UserError) as caught:
-        load(name)
-    assert instead in str(caught.value)
-
-
-@pytest.mark.parametrize("name", ["open_clip:ViT-B-32/openai", "timm:vit_base_patch16_clip_224.openai"])
-def test_a_local_file_does_not_get_round_the_gelu(tmp_path, name):
-    save_file({"logit_scale": torch.zeros(())}, tmp_path / "openai.safetensors")
-    with pytest.raises(UserError, match=r"(?i)quickgelu"):
-        load(name, checkpoint=tmp_path / "openai.safetensors")
-
-
-@pytest.mark.parametrize(("name", "quick"), [("clip_vitb32", True), ("open_clip:ViT-B-32/laion2b_s34b_b79k", False)])
-@torch.inference_mode()
-def test_activation_of_the_ffn(name, quick):
-    activation = build(name).blocks[0].module.mlp[1]
-    x = torch.linspace(-4, 4, 101)
-    expected = x * torch.sigmoid(1.702 * x) if quick else x * 0.5 * (1 + torch.erf(x / math.sqrt(2)))
-    assert torch.allclose(activation(x), expected, atol=1e-6)
-
-
-@pytest.mark.parametrize("device", ["cuda:99", "nonsense", "", "cpu:x"])
-def test_a_device_that_is_not_there(device):
-    with pytest.raises(UserError, match="device"):
-        load(TINY, random=True, device=device)
-
-
-@pytest.mark.parametrize("precision", ["int8", "FP32", "", None])
-def test_a_precision_that_does_not_exist(precision):
-    with pytest.raises(UserError, match="fp32, bf16, fp16"):
-        load(TINY, random=True, precision=precision)
-
-
-@torch.inference_mode()
-def test_bf16_is_autocast_over_float32_weights(tiny):
-    half = load(TINY, random=True, device="cpu", precision="bf16")
-    images = torch.randn(1, 3, 64, 48, generator=torch.Generator().manual_seed(0))
-    ours, theirs = half.block_inputs(images)[half.depth].x, tiny.block_inputs(images)[tiny.depth].x
-    assert next(half.model.parameters()).dtype == torch.float32
-    assert not torch.equal(ours.float(), theirs)
-    assert (ours.float() - theirs).abs().max() < 0.05 * theirs.abs().max()
-
-
-# weights -------------------------------------------------------------------------------------------------------------
-
-
-def test_random_weights_depend_on_the_seed_alone():
-    states = torch.get_rng_state(), random.getstate()
-    first, second, other = (load(TINY, random=True, seed=seed).weights for seed in (0, 0, 1))
-    assert torch.equal(torch.get_rng_state(), states[0])
-    assert random.getstate() == states[1]
-    assert first == second and first.random and "seed 0" in first.name
-    assert other.sha256 != first.sha256
-
-
-def test_random_and_a_checkpoint_exclude_each_other(tmp_path):
-    with pytest.raises(UserError, match="--random"):
-        load(TINY, checkpoint=tmp_path / "a.pt", random=True)
-
-
-@pytest.fixture(scope="module")
-def state(tiny):
-    return {key: value.clone() for key, value in load(TINY, random=True, seed=5).model.state_dict().items()}
-
-
-def last_sum(backbone):
-    with torch.inference_mode(), Probe(backbone, features=["X_sum"], keep=True) as probe:
-        return probe.run(torch.ones(1, 3, 48, 80))[backbone.depth, "X_sum"]
-
-
-WRITERS = {
-    "a.safetensors": save_file,
-    "a.pt": torch.save,
-    "legacy.pth": lambda state, path: torch.save(state, path, _use_new_zipfile_serialization=False),
-    "wrapped.pt": lambda state, path: torch.save({"state_dict": state, "epoch": 3}, path),
-    "model.bin": lambda state, path: torch.save({"model": state}, path),
-    "parallel.pt": lambda state, path: torch.save(
-        {"state_dict": {f"module.{key}": value for key, value in state.items()}}, path
-    ),
-}
-
-
-@pytest.mark.parametrize("name", WRITERS)
-def test_checkpoint_round_trip(tmp_path, state, tiny, name):
-    WRITERS[name](state, tmp_path / name)
-    backbone = load(TINY, checkpoint=tmp_path / name, device="cpu")
-    assert fingerprint(backbone.model) == load(TINY, random=True, seed=5, device="cpu").weights.sha256
-    assert torch.equal(last_sum(backbone), last_sum(load(TINY, random=True, seed=5, device="cpu")))
-    assert not torch.equal(last_sum(backbone), last_sum(tiny))
-    assert backbone.weights.name == name and not backbone.weights.random
-
-
-def test_a_checkpoint_is_named_by_the_digest_of_its_file(tmp_path, state):
-    save_file(state, tmp_path / "a.safetensors")
-    weights = load(TINY, checkpoint=str(tmp_path / "a.safetensors")).weights
-    assert weights.sha256 == hashlib.sha256((tmp_path / "a.safetensors").read_bytes()).hexdigest()
-
-
-def test_a_float16_checkpoint_becomes_a_float32_model(tmp_path, state):
-    halves = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
-    save_file(halves, tmp_path / "half.safetensors")
-    loaded = load(TINY, checkpoint=tmp_path / "half.safetensors", device="cpu").model.state_dict()
-    assert all(
-        torch.equal(loaded[key], value.float()) and loaded[key].dtype == torch.float32
-        for key, value in halves.items()
-        if value.is_floating_point()
-    )
-
-
-def test_keys_that_do_not_fit_are_named(tmp_path, state):
-    first = next(iter(state))
-    cases = {
-        "missing": {key: value for key, value in state.items() if key != "norm.weight"},
-        "unexpected": state | {"norm.wight": torch.zeros(3)},
-        "of another shape": state | {first: torch.zeros(7, 7)},
-    }
-    keys = {"missing": "norm.weight", "unexpected": "norm.wight", "of another shape": rf"{first} \(7, 7\)"}
-    for what, content in cases.items():
-        save_file(content, tmp_path / "a.safetensors")
-        with pytest.raises(UserError, match=rf"a\.safetensors.*1 {what}: {keys[what]}"):
-            load(TINY, checkpoint=tmp_path / "a.safetensors")
-
-
-def test_all_misfits_are_told_at_once(tmp_path, state):
-    content = {key: value for key, value in state.items() if key != "norm.weight"} | {"extra": torch.zeros(1)}
-    save_file(content, tmp_path / "a.safetensors")
-    with pytest.raises(UserError, match=r"1 missing: norm\.weight; 1 unexpected: extra"):
-        load(TINY, checkpoint=tmp_path / "a.safetensors")
-
-
-def test_weights_of_another_model_are_refused(tmp_path, state):
-    save_file(state, tmp_path / "a.safetensors")
-    with pytest.raises(UserError, match="does not hold the weights"):
-        load("dino_vits16", checkpoint=tmp_path / "a.safetensors")
-
-
-@pytest.mark.parametrize("name", ["none.safetensors", "none.pt", "."])
-def test_a_checkpoint_that_is_no_file(tmp_path, name):
-    with pytest.raises(UserError, match="no such checkpoint file"):
-        load(TINY, checkpoint=tmp_path / name)
-
-
-class Malicious:
-    """A pickle that would make a folder when it is loaded."""
-
-    def __init__(self, path):
-        self.path = str(path)
-
-    def __reduce__(self):
-        return os.mkdir, (self.path,)
-
-
-@pytest.mark.parametrize("legacy", [False, True])
-def test_code_in_a_checkpoint_is_refused_and_never_runs(tmp_path, state, legacy):
-    ran = tmp_path / "ran"
-    for content in (
-        Malicious(ran),
-        {"state_dict": state, "hook": Malicious(ran)},
-        state | {"norm.weight": Malicious(ran)},
+def test_a_block_of_another_class_is_refused_with_those_that_are_known():
+    with pytest.raises(
+        UserError, match=r"torch\.Linear are not supported; supported are timm\.Block, timm\.EvaBlock\."
     ):
-        torch.save(content, tmp_path / "a.pt", _use_new_zipfile_serialization=not legacy)
-        with pytest.raises(UserError, match="weights only"):
-            load(TINY, checkpoint=tmp_path / "a.pt")
-        assert not ran.exists()
-    torch.load(tmp_path / "a.pt", weights_only=False)  # the file does what it says where it is trusted
-    assert ran.is_dir()
+        TimmBlock(torch.nn.Linear(2, 2))
 
 
-def test_a_pickled_model_is_refused(tmp_path):
-    torch.save(torch.nn.Linear(2, 2), tmp_path / "a.pt")
-    with pytest.raises(UserError, match="weights only"):
-        load(TINY, checkpoint=tmp_path / "a.pt")
+def test_blip_encodes_texts_as_the_library_compares_them(build):
+    """The library's own score of a picture and a text is the cosine of our two embeddings."""
+    backbone, encoding = build("blip_vitb16"), pytest.importorskip("transformers").BatchEncoding
+    tokens = {"input_ids": torch.tensor([[101, 7, 8, 102], [101, 9, 102, 0]])}
+    tokens["attention_mask"] = (tokens["input_ids"] != 0).long()
 
+    def tokenizer(texts, **how):
+        assert texts == ["a horse", "sky"] and how == {"padding": True, "truncation": True, "return_tensors": "pt"}
+        return encoding(tokens)
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        torch.zeros(3),
-        [torch.zeros(3)],
-        {"a": torch.zeros(3), "epoch": 3},
-        {0: torch.zeros(3)},
-        5,
-        None,
-    ],
-    ids=["tensor", "list", "mixed", "numbered", "number", "none"],
-)
-def test_a_checkpoint_of_anything_else_is_refused(tmp_path, content):
-    torch.save(content, tmp_path / "a.pt")
-    with pytest.raises(UserError, match=r"a\.pt"):
-        load(TINY, checkpoint=tmp_path / "a.pt")
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda data: b"",
-        lambda data: b"no weights\n" * 9,
-        lambda data: data[: len(data) // 2],
-        lambda data: data[:20],
-        lambda data: data[:8] + b"\xff" * 40 + data[48:],
-        lambda data: b"\xff" * 8 + data[8:],
-    ],
-    ids=["empty", "text", "half", "header", "changed", "length"],
-)
-@pytest.mark.parametrize("name", ["a.safetensors", "a.pt"])
-def test_a_damaged_checkpoint_is_refused(tmp_path, state, name, damage):
-    WRITERS[name](state, tmp_path / name)
-    (tmp_path / name).write_bytes(damage((tmp_path / name).read_bytes()))
-    with pytest.raises(UserError, match=name.replace(".", r"\.")):
-        load(TINY, checkpoint=tmp_path / name)
-
-
-@settings(max_examples=100, deadline=None, database=None)
-@given(data=st.binary(max_size=120), suffix=st.sampled_from([".pt", ".safetensors"]))
-def test_random_bytes_are_no_checkpoint(tmp_path_factory, data, suffix):
-    path = tmp_path_factory.getbasetemp() / f"noise{suffix}"
-    path.write_bytes(data)
-    with pytest.raises(UserError, match="noise"):
-        read_state_dict(path)
-
-
-def test_a_safetensors_header_of_a_wrong_type(tmp_path):
-    header = json.dumps({"a": {"dtype": "NO", "shape": [1], "data_offsets": [0, 4]}}).encode()
-    (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
-    with pytest.raises(UserError, match="safetensors"):
-        load(TINY, checkpoint=tmp_path / "a.safetensors")
+    vars(backbone)["tokenizer"] = tokenizer
+    images = torch.randn(1, 3, 384, 384, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        rows = backbone.encode_texts(["a horse", "sky"])
+        cls = backbone.project(backbone.last_tokens(images))[:, 0]
+        theirs = backbone.model(**tokens, pixel_values=images, use_itm_head=False).itm_score
+    assert torch.allclose(F.cosine_similarity(cls, rows), theirs.flatten(), atol=1e-5)

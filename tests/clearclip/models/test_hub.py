@@ -8,11 +8,15 @@ import socket
 import subprocess
 import sys
 
+import huggingface_hub
 import open_clip
 import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+
+from clearclip.errors import UserError
+from clearclip.models.hub import fetch
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 FILES = {  # short name: repository on the hub, and the file that the library asks for first
@@ -182,3 +186,27 @@ def test_hub_out_of_reach(home, written, endpoint):
         for part in (name, "HF_HOME", "--checkpoint", "cannot be reached"):
             assert part in answers[name]["error"]
     check(answers["dino_vits16"])
+
+
+@pytest.mark.parametrize(
+    ("online", "error", "message"),
+    [
+        (True, OSError("gated\nmore"), r"^x: the weights y could not be loaded: gated$"),
+        (True, KeyError(), "could not be loaded: KeyError"),
+        (
+            False,
+            OSError("no route"),
+            r"hub cannot be reached \(OSError\)\. Connect once.*HF_HOME.*, or take another\.$",
+        ),
+        (False, UserError("of its own"), "^of its own$"),
+    ],
+)
+def test_what_cannot_be_fetched(monkeypatch, online, error, message):
+    def get():
+        raise error
+
+    monkeypatch.setattr("clearclip.models.hub.reachable", lambda: online)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with pytest.raises(UserError, match=message):
+        fetch(get, "x: the weights y", ", or take another")
+    assert huggingface_hub.constants.HF_HUB_OFFLINE is False

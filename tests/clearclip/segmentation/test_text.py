@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from clearclip import load
 from clearclip.errors import UserError
+from clearclip.segmentation import text
 from clearclip.segmentation.text import class_names, default_cache, embed, templates
 
 
@@ -130,9 +131,7 @@ def test_embedding_against_a_loop(random):
 def test_each_prompt_is_normalised_before_the_average(random, monkeypatch):
     """Prompts of very different lengths weigh the same."""
     rows = {"a x": [3.0, 0.0], "b x": [0.0, 400.0]}
-    monkeypatch.setattr(
-        "clearclip.segmentation.text._encoder", lambda *args: lambda texts: torch.tensor([rows[t] for t in texts])
-    )
+    monkeypatch.setattr(type(random), "encode_texts", lambda model, texts: torch.tensor([rows[t] for t in texts]))
     (row,) = embed(random, "x", ["a {}", "b {}"]).embeddings
     assert row.tolist() == pytest.approx([math.sqrt(0.5)] * 2)
 
@@ -178,14 +177,14 @@ def files(folder):
 
 
 @pytest.fixture
-def silent(monkeypatch):
+def silent(trained, monkeypatch):
     """From the call on, the text tower must not be used."""
 
     def close():
         def fail(*args):
             raise AssertionError("the text tower was called")
 
-        monkeypatch.setattr("clearclip.segmentation.text._encoder", fail)
+        monkeypatch.setattr(type(trained), "encode_texts", fail)
 
     return close
 
@@ -209,12 +208,8 @@ def test_cached_and_fresh_embeddings_are_the_same_bits(trained, tmp_path):
 def test_only_the_missing_name_is_computed(trained, tmp_path, monkeypatch):
     embed(trained, "horse, sky", "photo", tmp_path)
     asked = []
-    import clearclip.segmentation.text
-
-    original = clearclip.segmentation.text._embed_one
-    monkeypatch.setattr(
-        clearclip.segmentation.text, "_embed_one", lambda encode, texts: asked.extend(texts) or original(encode, texts)
-    )
+    original = text._embed_one
+    monkeypatch.setattr(text, "_embed_one", lambda model, texts: asked.extend(texts) or original(model, texts))
     embed(trained, "sky, grass, horse", "photo", tmp_path)
     assert asked == ["a photo of a grass."]
 

@@ -1,0 +1,162 @@
+"""Vision transformers of timm: DINO, DINOv2, DINOv3, MAE and what else has its blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import timm
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from timm.data import create_transform, resolve_data_config
+from timm.layers import Attention, AttentionRope, apply_rot_embed_cat
+from timm.models.eva import EvaAttention, EvaBlock
+from timm.models.vision_transformer import Block as VitBlock
+from torch import Tensor, nn
+
+from clearclip.errors import UserError, closest
+from clearclip.models.backbone import Backbone, Plan
+from clearclip.models.block import Block, Site, join_heads, split_heads
+
+
+def plan(name: str) -> Plan:
+    """How timm makes `arch.tag`.
+
+    Raises:
+        UserError: timm has no such architecture, or no such weights of it.
+    """
+    if not timm.is_model(name):
+        raise UserError(
+            f"timm has no model {name!r}. Closest: {closest(name, timm.list_models('*vit*', pretrained=True))}."
+        )
+    arch, _, tag = name.partition(".")
+    tags = timm.list_pretrained(f"{arch}.*")
+    if tag and name not in tags:
+        raise UserError(f"timm has no weights {tag!r} for {arch}. It has: {', '.join(tags) or 'none'}.")
+
+    def build(pretrained: bool) -> nn.Module:
+        try:
+            return timm.create_model(name, pretrained=pretrained, dynamic_img_size=True)
+        except TypeError as error:  # the architecture knows no such option, so it is not a plain vision transformer
+            raise UserError(f"timm:{name} is not a vision transformer with a dynamic image size: {error}") from error
+
+    def preprocessing(model: Any) -> dict[str, Any]:
+        return resolve_data_config(pretrained_cfg=model.pretrained_cfg)
+
+    def check() -> None:
+        twin = name.replace("_clip_", "_clip_quickgelu_")
+        if "quickgelu" not in name and twin != name and twin in timm.list_pretrained("*quickgelu*"):
+            raise UserError(
+                f"the weights {name} were trained with QuickGELU and this architecture has GELU, which would give "
+                f"other statistics. Use timm:{twin}."
+            )
+
+    return Plan(build, TimmBackbone, preprocessing, name, check)
+
+
+@dataclass
+class TimmBackbone(Backbone):
+    """A timm vision transformer, standing alone (`vit` is the model)."""
+
+    @property
+    def vit(self) -> Any:
+        return self.model
+
+    @property
+    def prefix_tokens(self) -> int:
+        return self.vit.num_prefix_tokens
+
+    @property
+    def patch_size(self) -> int:
+        return self.vit.patch_embed.patch_size[0]
+
+    @property
+    def image_size(self) -> int:
+        return self.vit.patch_embed.img_size[0]
+
+    @property
+    def width(self) -> int:
+        return self.vit.embed_dim
+
+    def _blocks(self) -> Sequence[Block]:
+        if not hasattr(self.vit, "blocks"):
+            raise UserError(f"{self.name} ({type(self.vit).__name__}) is not a vision transformer with `blocks`.")
+        return [TimmBlock(module) for module in self.vit.blocks]
+
+    def _run(self, images: Tensor) -> object:
+        return self.vit.forward_features(images)
+
+    def final_norm(self, x: Tensor) -> Tensor:
+        return self.vit.norm(x)
+
+    def transform(self, image_size: int | None = None) -> Callable[[Image.Image], Tensor]:
+        config = dict(self.preprocessing)
+        if image_size is not None:  # the whole short side is seen, as in the segmentation protocol
+            config |= {"input_size": (3, image_size, image_size), "crop_pct": 1.0}
+        return create_transform(**config, is_training=False)
+
+
+@dataclass(frozen=True)
+class TimmBlock(Block):
+    """timm `Block` (DINO, DINOv2, MAE, SigLIP) and `EvaBlock` (DINOv3, EVA02, PE)."""
+
+    classes: ClassVar = (VitBlock, EvaBlock)
+    # drop_path1 sits after LayerScale, so its output is what is really added to the stream
+    sites: ClassVar = {
+        "X_res": Site("", "input"),
+        "X_attn": Site("drop_path1", "output"),
+        "X_sum": Site("norm2", "input"),
+    }
+
+    def norm1(self, x: Tensor) -> Tensor:
+        return self.module.norm1(x)
+
+    def qkv(self, y: Tensor, rope: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        attn = self.attention
+        if not isinstance(attn, (Attention, AttentionRope, EvaAttention)):
+            raise UserError(
+                f"q, k and v cannot be read from {type(attn).__name__}; Attention, AttentionRope and "
+                "EvaAttention of timm are supported. The three feature maps can still be probed."
+            )
+        if attn.qkv is None:
+            B, L, _ = y.shape
+            q, k, v = (
+                projection(y).reshape(B, L, -1, attn.head_dim).transpose(1, 2)
+                for projection in (attn.q_proj, attn.k_proj, attn.v_proj)
+            )
+        elif getattr(attn, "q_bias", None) is not None:  # EVA: k has no bias
+            bias = torch.cat((attn.q_bias, attn.k_bias, attn.v_bias))
+            q, k, v = split_heads(F.linear(y, attn.qkv.weight, bias), attn.num_heads)
+        else:
+            q, k, v = split_heads(attn.qkv(y), attn.num_heads)
+        q, k = attn.q_norm(q), attn.k_norm(k)
+        if rope is not None:  # prefix tokens have no position
+            p, half = attn.num_prefix_tokens, getattr(attn, "rotate_half", False)
+            q, k = (
+                torch.cat([t[:, :, :p], apply_rot_embed_cat(t[:, :, p:], rope, half=half)], dim=2).type_as(v)
+                for t in (q, k)
+            )
+        groups = getattr(attn, "num_kv_groups", 1)
+        if groups > 1:
+            k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
+        return q, k, v
+
+    def output(self, values: Tensor, y: Tensor) -> Tensor:
+        attn = self.attention
+        x = attn.norm(join_heads(values))
+        if attn.gate is not None:
+            x = x * attn.gate(y).sigmoid()
+        return self._scale(attn.proj(x), 1)
+
+    def ffn(self, x: Tensor) -> Tensor:
+        return self._scale(self.module.mlp(self.module.norm2(x)), 2)
+
+    def _scale(self, x: Tensor, which: int) -> Tensor:
+        """LayerScale: a module in `Block`, a bare parameter in `EvaBlock`, absent in most."""
+        layer_scale = getattr(self.module, f"ls{which}", None)
+        gamma = getattr(self.module, f"gamma_{which}", None)
+        if layer_scale is not None:
+            return layer_scale(x)
+        return x if gamma is None else gamma * x
