@@ -9,15 +9,10 @@ are those of the sweeps, see python -m analysis.norms --miou --help).
 
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from analysis.commands import Options, statistics_command
 from analysis.sweep import SweepOptions, sweep_command
 from clearclip.cli import options, run
-
-if TYPE_CHECKING:
-    import xarray as xr
-    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -28,29 +23,25 @@ class MiouOptions(SweepOptions):
     """Measure the norms of the last block with each attention, beside the mIoU; this help is about that."""
 
 
-def figure(dataset: "xr.Dataset", tokens: str = "patches") -> "Figure":
-    """The Frobenius norm of X_res, X_attn, X_sum against the layer, one panel a model, logarithmic."""
-    from analysis.plots.lines import layers_figure
-
-    return layers_figure(dataset, "frobenius_norm", tokens, scale="log")
-
-
 def main() -> None:
     """The command `python -m analysis.norms`."""
     if "--miou" in sys.argv:
         with_miou()
         return
     chosen = options(Options, __doc__ or "")
+    from analysis import plots
     from analysis.probes.statistics import FIGURE_4
 
-    statistics_command(chosen, "norms", FIGURE_4, "frobenius_norm", lambda dataset: figure(dataset, chosen.tokens))
+    statistics_command(chosen, "norms", FIGURE_4, "frobenius_norm", lambda dataset: plots.norms(dataset, chosen.tokens))
 
 
 def with_miou() -> None:
     """The command with --miou: a sweep over attentions that also measures the norms."""
-    from analysis.plots.norms import figure_2, recipes
+    chosen = options(MiouOptions, __doc__ or "")
+    from analysis import plots
+    from analysis.sweeps import recipe_lists
 
-    sweep_command(options(MiouOptions, __doc__ or ""), "norms_miou", recipes(), figure_2, norms=True)
+    sweep_command(chosen, "norms_miou", recipe_lists.norms(), plots.norms_and_miou, norms=True)
 
 
 if __name__ == "__main__":

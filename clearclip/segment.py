@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from clearclip.models.backbone import Backbone
     from clearclip.pictures import BadImage
-    from clearclip.segmentation.segmenter import Picture, Segmentation, Segmenter
+    from clearclip.segmentation.result import Segmentation
+    from clearclip.segmentation.segmenter import Picture, Segmenter
 
     Classes = str | Sequence[str]
 
@@ -207,7 +208,7 @@ def _deliver(
     segmenter: "Segmenter", by_recipe: "dict[str, Segmentation]", name: str, picture: "Picture", chosen: SegmentOptions
 ) -> None:
     """Print and write the results of one picture."""
-    from clearclip.segmentation.overlay import side_by_side
+    from clearclip.segmentation.result import side_by_side
     from clearclip.segmentation.style import save
 
     shown = f"{name}{picture.suffix}" if isinstance(picture, Path) else name

@@ -15,9 +15,10 @@ SHOWN = ("X_sum", "X_res", "X_attn", "clearclip")
 
 def figure(dataset: "xr.Dataset") -> "Figure":
     """Photo, ground truth and four label maps of the picture in which most classes occur, a row a model."""
-    from analysis import maps
+    from analysis import plots
+    from analysis.plots.style import DOUBLE
 
-    return maps.figure(dataset, SHOWN, [richest(dataset)], width=maps.PRINTED)
+    return plots.label_maps(dataset, SHOWN, [richest(dataset)], width=DOUBLE)
 
 
 def richest(dataset: "xr.Dataset") -> int:

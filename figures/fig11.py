@@ -15,6 +15,7 @@ SHOWN = ("clip", "maskclip", "sclip", "clearclip")
 
 def figure(dataset: "xr.Dataset") -> "Figure":
     """A row a picture (and model), one legend for all."""
-    from analysis import maps
+    from analysis import plots
+    from analysis.plots.style import DOUBLE
 
-    return maps.figure(dataset, SHOWN, width=maps.PRINTED)
+    return plots.label_maps(dataset, SHOWN, width=DOUBLE)

@@ -23,8 +23,9 @@ def figure(dataset: "xr.Dataset") -> "Figure":
     """A radar for each model that was measured on a benchmark; the published one and bars for models that were not."""
     import matplotlib.pyplot as plt
 
-    from analysis.plots import panels as sweep_plot
-    from analysis.plots.lines import title
+    from analysis.plots.legends import method_legend, sweep_caption
+    from analysis.plots.panels import title
+    from analysis.plots.style import DOUBLE, METHOD_STYLE, SINGLE
     from analysis.sweeps.published import BENCHMARKS
     from clearclip.segmentation.style import style
 
@@ -37,7 +38,7 @@ def figure(dataset: "xr.Dataset") -> "Figure":
     columns = min(len(panels), 2)
     rows = -(-len(panels) // columns)
     with style():
-        width = {1: sweep_plot.SINGLE, 2: sweep_plot.DOUBLE}[columns]
+        width = {1: SINGLE, 2: DOUBLE}[columns]
         drawn = plt.figure(figsize=(width, 3.0 * rows + 0.5))
         for place, model in enumerate(panels):
             round_ = model is None or radar
@@ -57,24 +58,24 @@ def figure(dataset: "xr.Dataset") -> "Figure":
             for method in METHODS
             if any(axes.get_legend_handles_labels()[1].count(label(method)) for axes in drawn.axes)
         ]
-        sweep_plot.method_legend(drawn, {label(method): sweep_plot.METHOD_STYLE[method] for method in known})
-        sweep_plot.caption(drawn, dataset, names, "solid: measured, dashed: published" if radar else "bars: measured")
+        method_legend(drawn, {label(method): METHOD_STYLE[method] for method in known})
+        sweep_caption(drawn, dataset, names, "solid: measured, dashed: published" if radar else "bars: measured")
     return drawn
 
 
 def label(method: str) -> str:
     """A method as the legend calls it."""
-    from analysis.plots.panels import METHOD_LABEL
+    from analysis.sweeps.labels import method_label
 
-    return METHOD_LABEL.get(method, method)
+    return method_label(method)
 
 
 def measured(dataset: "xr.Dataset", model: str) -> Values:
     """What was measured of this figure's methods with one model."""
-    from analysis.plots import panels as sweep_plot
+    from analysis.sweeps.read import find
     from clearclip.methods.recipes import RECIPES
 
-    found = {method: sweep_plot.find(dataset, RECIPES[method]) for method in METHODS if method in RECIPES}
+    found = {method: find(dataset, RECIPES[method]) for method in METHODS if method in RECIPES}
     one = dataset.miou.sel(model=model)
     return {
         method: {str(cell.dataset.item()): float(cell) for cell in one.sel(recipe=name)}
@@ -104,7 +105,8 @@ def draw_radar(axes: "Axes", solid: Values, dashed: Values, spokes: list[str]) -
     """One closed line a method over all spokes; a line breaks where a value is missing."""
     import numpy as np
 
-    from analysis.plots import panels as sweep_plot
+    from analysis.plots.style import METHOD_STYLE
+    from analysis.sweeps.labels import dataset_label
 
     angles = np.linspace(0, 2 * np.pi, len(spokes), endpoint=False)
     largest = {
@@ -118,13 +120,13 @@ def draw_radar(axes: "Axes", solid: Values, dashed: Values, spokes: list[str]) -
         for method, row in values.items():
             share = np.array([row.get(name, np.nan) / largest[name] for name in [*spokes, spokes[0]]])
             if not np.isnan(share).all():
-                style = {**sweep_plot.METHOD_STYLE[method], **look}
+                style = {**METHOD_STYLE[method], **look}
                 axes.plot(around, share, label=label(method), zorder=3, **{**style, "markeredgecolor": style["color"]})
                 if method == "clearclip" and not np.isnan(share).any() and (values is solid or not solid):
                     axes.fill(around, share, color=style["color"], alpha=0.08, linewidth=0)
     axes.set_theta_offset(np.pi / 2)  # type: ignore[attr-defined]
     axes.set_theta_direction(-1)  # type: ignore[attr-defined]
-    axes.set_xticks(angles, [f"{sweep_plot.dataset_label(name)}\n{largest[name]:.1f}" for name in spokes])
+    axes.set_xticks(angles, [f"{dataset_label(name)}\n{largest[name]:.1f}" for name in spokes])
     for angle, text in zip(angles, axes.get_xticklabels(), strict=True):
         text.set_horizontalalignment("center" if abs(np.sin(angle)) < 0.1 else "left" if np.sin(angle) > 0 else "right")
     axes.tick_params(axis="x", pad=0, labelsize=7)
@@ -139,14 +141,15 @@ _FILLED: dict[str, Any] = {"linestyle": "-", "linewidth": 1.3, "markersize": 3}
 
 def draw_bars(axes: "Axes", values: Values, names: list[str]) -> None:
     """Bars of the methods for each of one or two datasets."""
-    from analysis.plots import panels as sweep_plot
+    from analysis.plots.style import METHOD_STYLE
+    from analysis.sweeps.labels import dataset_label
 
     width = 0.8 / max(len(values), 1)
     for step, (method, row) in enumerate(values.items()):
         places = [place + (step - (len(values) - 1) / 2) * width for place in range(len(names))]
-        color = sweep_plot.METHOD_STYLE[method]["color"]
+        color = METHOD_STYLE[method]["color"]
         bars = axes.bar(places, [row[name] for name in names], 0.92 * width, color=color, label=label(method))
         axes.bar_label(bars, fmt="%.1f", fontsize=6.5, padding=1)
-    axes.set_xticks(range(len(names)), [sweep_plot.dataset_label(name) for name in names])
+    axes.set_xticks(range(len(names)), [dataset_label(name) for name in names])
     axes.grid(axis="x", visible=False)
     axes.set_ylabel("mIoU (%)")

@@ -14,6 +14,6 @@ NEEDS = "norms_miou"
 
 def figure(dataset: "xr.Dataset") -> "Figure":
     """Bars and line per attention; a column a model, COCO-Stuff as in the paper where it was measured, else every dataset."""
-    from analysis.plots import norms as norm_bars
+    from analysis import plots
 
-    return norm_bars.figure_2(dataset.sel(dataset=["coco_stuff"]) if "coco_stuff" in dataset.dataset else dataset)
+    return plots.norms_and_miou(dataset.sel(dataset=["coco_stuff"]) if "coco_stuff" in dataset.dataset else dataset)

@@ -19,48 +19,49 @@ def figure(layers: "xr.Dataset", pictures: "xr.Dataset") -> "Figure":
     """Bars for the first model of both Datasets, on COCO-Stuff or else the first dataset, and the maps of three pictures."""
     import matplotlib.pyplot as plt
 
-    from analysis import maps
+    from analysis.plots.label_pictures import heading, rows
+    from analysis.plots.style import DOUBLE
     from clearclip.segmentation.overlay import draw_row, few_colors, handles, titles
     from clearclip.segmentation.style import WARNING_COLOR, style
 
     model = str(pictures.model.values[0])
-    rows = maps.rows(pictures, model, SHOWN, range(min(PICTURES, pictures.sizes["image"])))
-    colors = few_colors(rows, pictures["class"].values.tolist())
-    names = titles(rows[0])
-    ratios = [row.picture.shape[0] / row.picture.shape[1] for row in rows]
+    shown = rows(pictures, model, SHOWN, range(min(PICTURES, pictures.sizes["image"])))
+    colors = few_colors(shown, pictures["class"].values.tolist())
+    names = titles(shown[0])
+    ratios = [row.picture.shape[0] / row.picture.shape[1] for row in shown]
     bar_width = 1.9
-    cell = (maps.PRINTED - bar_width) / len(names)
+    cell = (DOUBLE - bar_width) / len(names)
     legend_rows = -(-len(colors.legend) // 5)
     with style():
-        drawn = plt.figure(figsize=(maps.PRINTED, max(cell * sum(ratios), 1.9) + 0.75 + 0.19 * legend_rows))
+        drawn = plt.figure(figsize=(DOUBLE, max(cell * sum(ratios), 1.9) + 0.75 + 0.19 * legend_rows))
         spec = drawn.add_gridspec(
-            len(rows), len(names) + 1, width_ratios=[bar_width, *[cell] * len(names)], height_ratios=ratios
+            len(shown), len(names) + 1, width_ratios=[bar_width, *[cell] * len(names)], height_ratios=ratios
         )
         _bars(drawn.add_subplot(spec[:, 0]), layers, model)
-        for i, row in enumerate(rows):
+        for i, row in enumerate(shown):
             line = [drawn.add_subplot(spec[i, 1 + j]) for j in range(len(names))]
             draw_row(line, row, colors)
             for panel, name in zip(line, names, strict=True):
                 panel.set_title(name if i == 0 else "")
         drawn.legend(handles=handles(colors), loc="outside lower right", ncols=5)
-        said, warn = maps.heading(pictures, model)
+        said, warn = heading(pictures, model)
         drawn.suptitle(said, fontsize=8, color=WARNING_COLOR if warn else "#555555")
     return drawn
 
 
 def _bars(axes: "Axes", layers: "xr.Dataset", model: str) -> None:
     """One bar a feature map in its own colour, its value above it, the paper's beside it."""
-    from analysis import layers as sweep
-    from analysis.plots.lines import FEATURE_LABEL, FEATURE_STYLE
-    from analysis.plots.panels import dataset_label
+    from analysis.plots.style import FEATURE_LABEL, FEATURE_STYLE
+    from analysis.sweeps.labels import dataset_label
     from analysis.sweeps.published import reference
+    from analysis.sweeps.read import by_layer
     from clearclip.errors import UserError
 
     names = layers.dataset.values.tolist()
     if model not in layers.model.values:
         raise UserError(f"the label maps are of {model}, the mIoU of {', '.join(layers.model.values)}.")
     name = "coco_stuff" if "coco_stuff" in names else str(names[0])
-    values = sweep.by_layer(layers).sel(model=model, dataset=name).dropna("layer", how="all").isel(layer=-1)
+    values = by_layer(layers).sel(model=model, dataset=name).dropna("layer", how="all").isel(layer=-1)
     printed = reference("fig3").set_index("feature").COCOStuff
     for x, feature in enumerate(SHOWN):
         value = float(values.sel(feature=feature))

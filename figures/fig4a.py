@@ -19,10 +19,10 @@ READINGS = {
 
 def figure(dataset: "xr.Dataset") -> "Figure":
     """Entropy against the layer, a column a model, a row a source of pictures; the paper's readings at the last layer."""
-    from analysis import entropy
-    from analysis.plots.lines import FEATURE_STYLE
+    from analysis import plots
+    from analysis.plots.style import FEATURE_STYLE
 
-    drawn = entropy.figure(dataset)
+    drawn = plots.entropy(dataset)
     models = dataset.model.values.tolist()
     marked = False
     for i, panel in enumerate(drawn.axes):

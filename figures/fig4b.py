@@ -19,9 +19,9 @@ HEADROOM = 0.25  # of the axis, for the readings
 
 def figure(dataset: "xr.Dataset") -> "Figure":
     """Maxima against the layer, a column a model, a row a source of pictures, with the paper's two readings."""
-    from analysis import maxima
+    from analysis import plots
 
-    drawn = maxima.figure(dataset)
+    drawn = plots.maxima(dataset)
     models = dataset.model.values.tolist()
     for i, panel in enumerate(drawn.axes):
         source = list(dict.fromkeys(dataset.source.values.tolist()))[i // len(models)]

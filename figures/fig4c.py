@@ -15,6 +15,6 @@ NEEDS = "statistics"
 
 def figure(dataset: "xr.Dataset") -> "Figure":
     """Sorted channel means against the channel's rank; a row a model, a column a feature, a colour a layer."""
-    from analysis import channels
+    from analysis import plots
 
-    return channels.figure(dataset)
+    return plots.channels(dataset)

@@ -16,6 +16,6 @@ NEEDS = "ablation"
 
 def figure(dataset: "xr.Dataset") -> "Figure":
     """Bars per attention and variant, a panel a model."""
-    from analysis import ablation
+    from analysis import plots
 
-    return ablation.figure(dataset)
+    return plots.ablation(dataset)

@@ -15,6 +15,6 @@ NEEDS = "alpha"
 
 def figure(dataset: "xr.Dataset") -> "Figure":
     """mIoU against α, a line an attention, a panel a model."""
-    from analysis import alpha
+    from analysis import plots
 
-    return alpha.figure(dataset)
+    return plots.alpha(dataset)

@@ -16,6 +16,6 @@ NEEDS = "ablation"
 
 def figure(dataset: "xr.Dataset") -> "Figure":
     """Markers per attention and variant; a row a model, a column a dataset."""
-    from analysis import ablation
+    from analysis import plots
 
-    return ablation.figure_8(dataset)
+    return plots.ablation_by_dataset(dataset)

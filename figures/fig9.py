@@ -14,11 +14,11 @@ NEEDS = "featuremaps"
 
 def figure(dataset: "xr.Dataset") -> "Figure":
     """A row a picture and model, a column a feature."""
-    from analysis import featuremaps
+    from analysis import plots
     from figures.catalogue import small
     from figures.fig4a import also
 
-    drawn = featuremaps.figure(dataset)
+    drawn = plots.feature_maps(dataset)
     trained = dataset.model.values[~dataset.random_weights.values.astype(bool)].tolist()
     if small(trained):
         also(drawn, f"{' and '.join(small(trained))}: small, trained on drawn scenes, shipped with the toolkit")

@@ -15,6 +15,6 @@ NEEDS = "layers"
 
 def figure(dataset: "xr.Dataset") -> "Figure":
     """mIoU against the layer, a column a model, a row a dataset."""
-    from analysis import layers
+    from analysis import plots
 
-    return layers.figure(dataset)
+    return plots.layers(dataset)

@@ -15,6 +15,6 @@ NEEDS = "prototypes"
 
 def figure(dataset: "xr.Dataset") -> "Figure":
     """mIoU of nearest prototypes against the layer."""
-    from analysis.prototypes import __main__ as prototypes
+    from analysis import plots
 
-    return prototypes.figure(dataset)
+    return plots.prototypes(dataset)

@@ -14,13 +14,13 @@ NEEDS = "ablation"
 
 def table(dataset: "xr.Dataset") -> "pd.DataFrame":
     """Rows are models and the four variants, each measured, published, difference; columns are datasets; mIoU in %."""
-    from analysis import ablation, compare
-    from analysis.sweeps import published
+    from analysis.sweeps import published, recipe_lists
+    from analysis.sweeps.table import beside
     from figures import tables
 
-    wanted = {one.name: one for one in ablation.recipes() if one.affinity == "qq"}
+    wanted = {one.name: one for one in recipe_lists.ablation() if one.affinity == "qq"}
     names = tables.columns(dataset, published.WITHOUT_BACKGROUND, background=False)
-    rows = compare.beside(dataset, published.table(1), list(wanted.values()), names, published.WITHOUT_BACKGROUND)
+    rows = beside(dataset, published.table(1), list(wanted.values()), names, published.WITHOUT_BACKGROUND)
     for place, (column, knob) in enumerate((("RC", "residual"), ("FFN", "ffn"))):
         rows.insert(place, column, ["on" if getattr(wanted[name], knob) else "off" for name in rows.recipe])
     rows.insert(0, "attention", "q-q")

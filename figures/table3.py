@@ -15,11 +15,11 @@ NEEDS = "compare"
 
 def table(dataset: "xr.Dataset") -> "pd.DataFrame":
     """Rows are methods and models, each measured, published, difference; columns are datasets; mIoU in %."""
-    from analysis import compare
-    from analysis.sweeps import published
+    from analysis.sweeps import published, recipe_lists
+    from analysis.sweeps.table import beside
     from figures import tables
 
-    wanted = [one for one in compare.recipes() if not one.name.endswith("+clearclip")]
+    wanted = [one for one in recipe_lists.compare() if not one.name.endswith("+clearclip")]
     names = tables.columns(dataset, published.WITH_BACKGROUND, background=True)
-    rows = compare.beside(dataset, published.table(3), wanted, names, published.WITH_BACKGROUND)
+    rows = beside(dataset, published.table(3), wanted, names, published.WITH_BACKGROUND)
     return tables.finished(rows, dataset, ["method", "model", "numbers"], names)

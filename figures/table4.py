@@ -16,14 +16,14 @@ def table(dataset: "xr.Dataset") -> "pd.DataFrame":
     """Rows are models, measured, published, difference; columns are β in % and the normalised X_res; mean mIoU in %."""
     import pandas as pd
 
-    from analysis import beta
-    from analysis.compare import DIFFERENCE, MEASURED, PUBLISHED
-    from analysis.plots import panels as sweep_plot
     from analysis.sweeps import published
+    from analysis.sweeps.read import by_beta, for_mean
+    from analysis.sweeps.table import DIFFERENCE, MEASURED, PUBLISHED
+    from clearclip.methods.recipes import Recipe
     from figures import tables
 
-    names, datasets = beta.shown(dataset), sweep_plot.for_mean(dataset, published.BENCHMARKS)
-    shown = {beta.label(one): (name, one) for name in names for one in [sweep_plot.recipe_of(dataset, name)]}
+    datasets, recipes = for_mean(dataset, published.BENCHMARKS), Recipe.from_coords(dataset)
+    shown = {label: (name, recipes[name]) for label, name in by_beta(dataset).items()}
     paper = "clip_vitb16"
     numbers = {label: published.mean(paper, published.BENCHMARKS, one) for label, (_, one) in shown.items()}
     printed = {label: number for label, number in numbers.items() if number is not None}

@@ -20,16 +20,16 @@ METHODS = (
 
 def table(dataset: "xr.Dataset") -> "pd.DataFrame":
     """Rows are models and methods without and with ClearCLIP, each measured, published, difference; mIoU in %."""
-    from analysis import compare
-    from analysis.plots import panels as sweep_plot
     from analysis.sweeps import published
+    from analysis.sweeps.labels import METHOD_LABEL
+    from analysis.sweeps.table import beside
     from clearclip.methods.recipes import RECIPES
     from figures import tables
 
     names = tables.columns(dataset, published.WITHOUT_BACKGROUND, background=False)
     wanted = [RECIPES[name] for name in METHODS]
-    rows = compare.beside(dataset, published.table(5), wanted, names, published.WITHOUT_BACKGROUND)
-    rows["method"] = rows.recipe.map({**sweep_plot.METHOD_LABEL, "clip": "unchanged"})
+    rows = beside(dataset, published.table(5), wanted, names, published.WITHOUT_BACKGROUND)
+    rows["method"] = rows.recipe.map({**METHOD_LABEL, "clip": "unchanged"})
     order = {model: place for place, model in enumerate(dict.fromkeys(rows.model))}
     rows = rows.sort_values("model", key=lambda column: column.map(order), kind="stable")
     return tables.finished(rows, dataset, ["model", "method", "numbers"], names)

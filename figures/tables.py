@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.compare import DIFFERENCE
+from analysis.sweeps.table import DIFFERENCE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,16 +124,17 @@ def finished(
     table: "pd.DataFrame", dataset: "xr.Dataset", index: Sequence[str], datasets: Sequence[str]
 ) -> "pd.DataFrame":
     """The table with its index, readable dataset names, random weights named, and a note of what it was measured on."""
-    from analysis.plots import panels as sweep_plot
+    from analysis.plots.legends import images, shipped
+    from analysis.sweeps.labels import dataset_label
 
     random = dataset.model.values[dataset.random_weights.values.astype(bool)].tolist()
     shown = table.assign(model=table.model.replace({model: f"{model} (random weights)" for model in random}))
     shown = shown.set_index(list(index)).drop(
         columns=[name for name in ("recipe", "method") if name in table and name not in index]
     )
-    shown.columns = [_head(sweep_plot.dataset_label(str(column))) for column in shown.columns]
+    shown.columns = [_head(dataset_label(str(column))) for column in shown.columns]
     names = [name for name in datasets if name in dataset.dataset]
-    note = f"mIoU in %. Measured on {sweep_plot.images(dataset, names) if names else 'none of these datasets'}."
-    small = sweep_plot.shipped(dataset)
+    note = f"mIoU in %. Measured on {images(dataset, names) if names else 'none of these datasets'}."
+    small = shipped(dataset)
     shown.attrs["note"] = f"{note} {small}." if small else note
     return shown

@@ -14,6 +14,6 @@ NEEDS = "tokens"
 
 def figure(dataset: "xr.Dataset") -> "Figure":
     """Five statistics of the tokens against the layer, a column a model, above a map of the token norms."""
-    from analysis import tokens
+    from analysis import plots
 
-    return tokens.figure(dataset)
+    return plots.tokens(dataset)

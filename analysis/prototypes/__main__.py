@@ -10,7 +10,7 @@ Similarity is the cosine, of features as they are ("cosine") or with the channel
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from clearclip.cli import options, run
 from clearclip.errors import UserError
@@ -18,7 +18,6 @@ from clearclip.models.names import SHIPPED
 
 if TYPE_CHECKING:
     import xarray as xr
-    from matplotlib.figure import Figure
 
     from clearclip.datasets import LabelledPictures
 
@@ -65,48 +64,10 @@ class PrototypeOptions:
     """Stop at the first picture or label that cannot be used, instead of naming, counting and skipping it."""
 
 
-def figure(dataset: "xr.Dataset") -> "Figure":
-    """mIoU of X_res, X_attn, X_sum against the layer, a column a model, a row a data set; hollow markers are standardised."""
-    from analysis.plots import panels as sweep_plot
-    from analysis.plots.lines import FEATURE_LABEL, FEATURE_STYLE, layer_axis, title
-    from clearclip.models.block import FEATURES
-    from clearclip.segmentation.style import style
-
-    names, models = dataset.dataset.values.tolist(), dataset.model.values.tolist()
-    looks: dict[str, dict[str, Any]] = {
-        "cosine": {"markeredgecolor": "white"},
-        "standardised": {"markerfacecolor": "white", "linestyle": (0, (1, 1.2)), "linewidth": 1.1, "markersize": 3.5},
-    }
-    with style():
-        drawn, grid = sweep_plot.panel_grid(len(names), len(models), height=1.9, sharey="row")
-        for row, name in zip(grid, names, strict=True):
-            for panel, model in zip(row, models, strict=True):
-                one = dataset.miou.sel(model=model, dataset=name).dropna("layer", how="all")
-                for similarity, look in looks.items():
-                    for feature in FEATURES:
-                        values = one.sel(feature=feature, similarity=similarity)
-                        panel.plot(one.layer, values, label=f"{feature} {similarity}", **FEATURE_STYLE[feature] | look)
-                layer_axis(panel, one.layer.values.tolist())
-                panel.set_xlabel("layer" if name == names[-1] else "")
-                if name == names[0]:
-                    title(panel, dataset, model)
-            row[0].set_ylim(bottom=0)
-            row[0].set_ylabel(f"{sweep_plot.mean_label([name])}\nmIoU (%)")
-        grey = {"color": "#555555", "marker": "o"}
-        entries = [(FEATURE_LABEL[name], FEATURE_STYLE[name]) for name in FEATURES]
-        below = [(name, grey | look) for name, look in looks.items()]
-        if len(models) == 1:  # too narrow for one row: features in the first, similarities in the second
-            entries = [entries[0], below[0], entries[1], below[1], entries[2]]
-        else:
-            entries += below
-        sweep_plot.method_legend(drawn, dict(entries))
-        sweep_plot.caption(drawn, dataset, names, "nearest class prototype from the other half")
-    return drawn
-
-
 def main() -> None:
     """The command `python -m analysis.prototypes`."""
     chosen = options(PrototypeOptions, __doc__ or "")
+    from analysis import plots
     from clearclip.segmentation import style
 
     output = chosen.data or chosen.output or Path("results", "prototypes.nc")
@@ -125,7 +86,7 @@ def main() -> None:
         from analysis.prototypes.table import tidy
 
         tidy(dataset).to_csv(written[1], index=False)
-    style.save(figure(dataset), picture)
+    style.save(plots.prototypes(dataset), picture)
     print("wrote " + ", ".join(map(str, written)))
 
 

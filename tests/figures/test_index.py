@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from sweeps import sweep
 
-from analysis import ablation
+from analysis.sweeps import recipe_lists
 from figures import index, table1
 from figures.catalogue import ENTRIES
 from figures.index import Drawn, page
@@ -51,7 +51,7 @@ class Page(HTMLParser):
 
 
 def dataset(random=()):
-    one = sweep(ablation.recipes(), ("clip_tiny", "clip_vitb16"), ("voc20", "scenes"), random=random)
+    one = sweep(recipe_lists.ablation(), ("clip_tiny", "clip_vitb16"), ("voc20", "scenes"), random=random)
     one.attrs |= {
         "command": "python -m analysis.ablation --x '<b>'",
         "libraries": "torch 2.9",

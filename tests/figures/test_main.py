@@ -11,7 +11,7 @@ import xarray as xr
 from PIL import Image
 from sweeps import sweep
 
-from analysis import ablation
+from analysis.sweeps import recipe_lists
 from clearclip.errors import UserError
 from clearclip.runs import results
 from figures import __main__ as command
@@ -66,7 +66,7 @@ def statistics() -> xr.Dataset:
 @pytest.fixture
 def data(tmp_path):
     results.write(statistics(), tmp_path / "data" / "statistics.nc")
-    one = sweep(ablation.recipes(), ("clip_tiny",), ("scenes",))
+    one = sweep(recipe_lists.ablation(), ("clip_tiny",), ("scenes",))
     one.attrs["command"] = "python -m analysis.ablation"
     results.write(one, tmp_path / "data" / "ablation.nc")
     return tmp_path / "data"

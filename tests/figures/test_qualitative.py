@@ -8,13 +8,14 @@ import pytest
 from sweeps import miou, sweep
 
 import clearclip
-from analysis import featuremaps, maps
-from analysis.layers import recipes as layer_recipes
-from analysis.plots import lines as plot
+from analysis.plots.style import FEATURE_LABEL
 from analysis.probes.collection import collect
+from analysis.probes.feature_maps import feature_maps
 from analysis.probes.images import pictures
+from analysis.probes.label_maps import label_maps
 from analysis.probes.statistics import FIGURE_4, TOKENS
 from analysis.probes.store import merge_models
+from analysis.sweeps import recipe_lists
 from clearclip.datasets import load
 from clearclip.errors import UserError
 from figures import fig1, fig3, fig4a, fig4b, fig4c, fig7, fig9, layers, tokens
@@ -35,7 +36,7 @@ def statistics(models):
 @pytest.fixture(scope="module")
 def pictures_with_maps(models):
     scenes = load("scenes", split="test", count=3, size=32)
-    return maps.label_maps(models[0], [scenes[i] for i in range(3)], scenes.classes)
+    return label_maps(models[0], [scenes[i] for i in range(3)], scenes.classes)
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +58,7 @@ def titles(figure):
 
 def test_fig1_shows_the_three_maps_and_clearclip_of_the_richest_picture(pictures_with_maps):
     figure = fig1.figure(pictures_with_maps)
-    features = [plot.FEATURE_LABEL[name] for name in ("X_sum", "X_res", "X_attn")]
+    features = [FEATURE_LABEL[name] for name in ("X_sum", "X_res", "X_attn")]
     assert titles(figure) == ["photo", "ground truth", *features, "ClearCLIP"]
     counts = [len(np.unique(one)) for one in pictures_with_maps.truth.values]
     best = fig1.richest(pictures_with_maps)
@@ -89,7 +90,7 @@ def layer_sweep(**kwargs):
     class Model:
         depth = 2
 
-    return sweep(layer_recipes(Model()), ("clip_tiny",), **kwargs)
+    return sweep(recipe_lists.layers(Model()), ("clip_tiny",), **kwargs)
 
 
 def test_fig3_has_the_last_layers_bars_beside_published_markers(pictures_with_maps):
@@ -98,7 +99,7 @@ def test_fig3_has_the_last_layers_bars_beside_published_markers(pictures_with_ma
     # recipes are X_res, X_attn, X_sum of layer 1, then of layer 2; the bars are in the order of the paper
     assert [bar.get_height() for bar in bars.patches] == [miou(0, 0, 5), miou(0, 0, 3), miou(0, 0, 4)]
     names = ("X_sum", "X_res", "X_attn")
-    assert [text.get_text() for text in bars.get_xticklabels()] == [plot.FEATURE_LABEL[name] for name in names]
+    assert [text.get_text() for text in bars.get_xticklabels()] == [FEATURE_LABEL[name] for name in names]
     markers = [line for line in bars.lines if line.get_marker() == "d"]
     assert [line.get_ydata()[0] for line in markers] == [4.4, 0.01, 11.6]
     assert all(line.get_markerfacecolor() == "white" for line in markers)
@@ -143,7 +144,7 @@ def test_fig4c_has_a_row_a_model(statistics):
 
 
 def test_fig9_names_the_small_models(models):
-    one = featuremaps.feature_maps(models[0], pictures(["photographs"], 1))
+    one = feature_maps(models[0], pictures(["photographs"], 1))
     figure = fig9.figure(one)
     assert len(figure.axes) == 3 and "clip_tiny: small, trained on drawn scenes" in figure.get_supxlabel()
     random = fig9.figure(one.assign_coords(random_weights=("model", [True])))

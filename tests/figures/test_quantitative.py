@@ -6,14 +6,12 @@ import matplotlib.pyplot as plt
 import pytest
 from sweeps import miou, sweep
 
-from analysis import ablation, alpha, beta, compare
-from analysis.plots import norms as norm_bars
-from analysis.sweeps import published
+from analysis.sweeps import published, recipe_lists
 from figures import fig1_radar, fig2, table1, table2, table3, table4, table5, tables
 
 RECIPES = {
-    "ablation": ablation.recipes(), "alpha": alpha.recipes(), "beta": beta.recipes(), "compare": compare.recipes(),
-    "norms_miou": norm_bars.recipes(),
+    "ablation": recipe_lists.ablation(), "alpha": recipe_lists.alpha(), "beta": recipe_lists.beta(),
+    "compare": recipe_lists.compare(), "norms_miou": recipe_lists.norms(),
 }  # fmt: skip
 
 
