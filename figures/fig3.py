@@ -25,20 +25,20 @@ def figure(layers: "xr.Dataset", pictures: "xr.Dataset") -> "Figure":
     from clearclip.segmentation.style import WARNING_COLOR, style
 
     model = str(pictures.model.values[0])
-    shown = rows(pictures, model, SHOWN, range(min(PICTURES, pictures.sizes["image"])))
-    colors = few_colors(shown, pictures["class"].values.tolist())
-    names = titles(shown[0])
-    ratios = [row.picture.shape[0] / row.picture.shape[1] for row in shown]
+    lines = rows(pictures, model, SHOWN, range(min(PICTURES, pictures.sizes["image"])))
+    colors = few_colors(lines, pictures["class"].values.tolist())
+    names = titles(lines[0])
+    ratios = [row.picture.shape[0] / row.picture.shape[1] for row in lines]
     bar_width = 1.9
     cell = (DOUBLE - bar_width) / len(names)
     legend_rows = -(-len(colors.legend) // 5)
     with style():
         drawn = plt.figure(figsize=(DOUBLE, max(cell * sum(ratios), 1.9) + 0.75 + 0.19 * legend_rows))
         spec = drawn.add_gridspec(
-            len(shown), len(names) + 1, width_ratios=[bar_width, *[cell] * len(names)], height_ratios=ratios
+            len(lines), len(names) + 1, width_ratios=[bar_width, *[cell] * len(names)], height_ratios=ratios
         )
         _bars(drawn.add_subplot(spec[:, 0]), layers, model)
-        for i, row in enumerate(shown):
+        for i, row in enumerate(lines):
             line = [drawn.add_subplot(spec[i, 1 + j]) for j in range(len(names))]
             draw_row(line, row, colors)
             for panel, name in zip(line, names, strict=True):

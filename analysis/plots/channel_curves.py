@@ -45,7 +45,7 @@ def channels(dataset: xr.Dataset, tokens: str = "patches") -> Figure:
         for panel in axes[-1]:
             panel.set_xlabel("channel rank (%)")
         bar = figure.colorbar(ScalarMappable(scale, colors), ax=axes, label="layer", aspect=30, pad=0.02)
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
         bar.ax.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         statistics_caption(figure, dataset, tokens, band=False)
     return figure

@@ -70,4 +70,4 @@ def _draw_map(figure: Figure, axes: Axes, dataset: xr.Dataset, map_layer: int | 
     image = axes.imshow(norms, cmap="cividis")
     axes.set_title(f"token norm, {FEATURE_LABEL[feature]}, layer {layer}", fontweight="normal")
     picture_panel(axes)
-    figure.colorbar(image, ax=axes, shrink=0.9, panchor=False).outline.set_visible(False)  # type: ignore[operator]
+    figure.colorbar(image, ax=axes, shrink=0.9, panchor=False).outline.set_visible(False)

@@ -40,10 +40,10 @@ def beside(
     groups = [rows for _, rows in printed.groupby(["method", "encoder", "recipe"], sort=False, dropna=False)]
     matched: dict[int, tuple[str, str]] = {}  # first row of a group → model and recipe
     for rows in sorted(groups, key=lambda rows: not rows.origin.iloc[0].startswith("run")):
-        key = (rows.model.iloc[0], rows.recipe.iloc[0])
-        if key in waiting:  # measured numbers stand beside those that were run, and only else beside quoted ones
-            del waiting[key]
-            matched[rows.index[0]] = key
+        place = (rows.model.iloc[0], rows.recipe.iloc[0])
+        if place in waiting:  # the first group takes the measured numbers: one that was run goes before a quoted one
+            del waiting[place]
+            matched[rows.index[0]] = place
     blocks: list[tuple[dict[str, Any], dict[str, float], tuple[str, str] | None]] = []
     for rows in sorted(groups, key=lambda rows: rows.index[0]):
         first = rows.iloc[0]

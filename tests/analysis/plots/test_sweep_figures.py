@@ -1,9 +1,5 @@
 """What the sweeps draw: bars, lines, open markers and labels, from values of a formula."""
 
-import subprocess
-import sys
-from importlib import import_module
-
 import matplotlib.colors as colors
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,8 +8,7 @@ from sweeps import miou, sweep
 
 from analysis import plots
 from analysis.plots.style import ATTENTION_STYLE, FEATURE_STYLE, VARIANT_STYLE
-from analysis.sweeps import published, recipe_lists, table
-from analysis.sweeps.read import by_layer, feature_of, find, read
+from analysis.sweeps import published, recipe_lists
 from clearclip.errors import UserError
 from clearclip.methods.recipes import Recipe, feature_recipe
 
@@ -140,9 +135,6 @@ def test_fig2_has_both_norms_and_the_miou_on_its_own_axis():
 def test_layers_of_models_of_different_depth():
     dataset = sweep(LAYERS, ("clip_vitb16", "shallow"), ("coco_stuff",))
     dataset.miou[1, :, 6:] = np.nan  # no third layer
-    values = by_layer(dataset)
-    assert values.dims == ("model", "dataset", "layer", "feature")
-    assert float(values.sel(model="clip_vitb16", layer=2, feature="X_attn").item()) == miou(0, 0, 4)
     figure = plots.layers(dataset)
     deep, shallow = figure.axes
     assert [len(line.get_xdata()) for line in shallow.lines] == [2, 2, 2]
@@ -150,36 +142,6 @@ def test_layers_of_models_of_different_depth():
         FEATURE_STYLE[one]["color"] for one in ("X_res", "X_attn", "X_sum")
     ]
     assert marks(deep) == [(3, 0.01), (3, 11.6), (3, 4.4)] and not marks(shallow)
-    rows = table.layers(dataset)
-    assert rows.shape == (3, 6) and rows[("clip_vitb16", "coco_stuff", "X_sum")].tolist() == [
-        miou(0, 0, r) for r in (2, 5, 8)
-    ]
-
-
-def test_layer_recipes_follow_the_models_depth():
-    class Model:
-        depth = 4
-
-    made = recipe_lists.layers(Model())
-    assert [one.layer for one in made] == [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]
-    features = [feature_of(recipe) for recipe in made[:3]]
-    assert features == ["X_res", "X_attn", "X_sum"]
-
-
-def test_compare_prints_measured_published_and_difference():
-    dataset = sweep(recipe_lists.compare(), ("clip_vitb16", "clip_tiny"), ("voc20", "ade20k"))
-    rows = table.methods(dataset)
-    assert rows.loc[("clip_vitb16", "ClearCLIP", "measured"), "voc20"] == miou(0, 0, 5)
-    assert rows.loc[("clip_vitb16", "ClearCLIP", "published"), "voc20"] == 80.9
-    assert rows.loc[("clip_vitb16", "ClearCLIP", "difference"), "ade20k"] == pytest.approx(miou(0, 1, 5) - 16.7)
-    assert rows.loc[("clip_vitb16", "SCLIP", "published"), "voc20"] == 78.2
-    assert rows.loc[("clip_vitb16", "SCLIP", "difference"), "mean of 2"] == pytest.approx(
-        miou(0, 0, 2) + 3.5 - (78.2 + 14.6) / 2
-    )
-    assert set(rows.loc["clip_tiny"].index.get_level_values("numbers")) == {"measured"}
-    assert len(rows.loc["clip_tiny"]) == len(recipe_lists.compare())
-    order = [compare_name for compare_name, _ in dict.fromkeys(rows.loc["clip_vitb16"].index)]
-    assert list(dict.fromkeys(order))[:3] == ["CLIP", "MaskCLIP", "SCLIP"]
 
 
 def test_compare_draws_a_bar_for_each_method():
@@ -201,31 +163,3 @@ def test_what_is_there_of_a_sweep_is_drawn():
     some = [one for one in recipe_lists.ablation() if one.affinity in ("qk", "qq") and one.ffn]
     axes = plots.ablation(sweep(some)).axes[0]
     assert len(axes.patches) == 4 and len(axes.get_xticklabels()) == 2
-
-
-@pytest.mark.parametrize("command", ["ablation", "alpha", "beta", "compare", "layers"])
-def test_commands_draw_a_dataset_again(command, tmp_path, monkeypatch, capsys):
-    data = tmp_path / f"{command}.nc"
-    sweep(SWEEPS[command][0], ("clip_tiny",), ("scenes",)).to_netcdf(data, engine="h5netcdf")
-    monkeypatch.setattr(sys, "argv", ["", "--data", str(data), "--figure", str(tmp_path / "drawn.pdf")])
-    import_module(f"analysis.{command}").main()
-    printed = capsys.readouterr().out
-    assert "clip_tiny" in printed and f"{miou(0, 0, 0):.1f}" in printed
-    assert (tmp_path / "drawn.pdf").read_bytes().startswith(b"%PDF") and data.with_suffix(".csv").is_file()
-
-
-def test_layers_measures_every_layer_of_the_shipped_model(tmp_path):
-    output = tmp_path / "layers.nc"
-    words = [sys.executable, "-m", "analysis.layers", "--dataset", "scenes", "--limit", "2", "--output", str(output)]
-    done = subprocess.run(words, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    values = by_layer(read(output))
-    assert dict(values.sizes) == {"model": 1, "dataset": 1, "layer": 12, "feature": 3}
-    assert not values.isnull().any() and output.with_suffix(".png").is_file()
-
-
-def test_recipes_are_found_by_what_they_compute():
-    dataset = sweep([Recipe("mine", "qq", residual=False, ffn=False), feature_recipe("X_attn", 7)])
-    assert find(dataset, Recipe("clearclip", "qq", residual=False, ffn=False)) == "mine"
-    assert find(dataset, feature_recipe("X_attn")) is None
-    assert Recipe.from_coords(dataset)["X_attn layer 7"] == feature_recipe("X_attn", 7)
