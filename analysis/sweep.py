@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clearclip.errors import UserError
 from clearclip.evaluation.table import GridOptions, evaluate_grid, output_file, report, table
 
 if TYPE_CHECKING:
@@ -14,8 +13,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from clearclip.evaluation.table import Recipes
-
-DIMS = {"model", "dataset", "recipe", "class"}
 
 
 @dataclass(frozen=True)
@@ -37,6 +34,7 @@ def sweep_command(
     norms: bool = False,
 ) -> None:
     """The way of every sweep: evaluate all recipes, print the table, write Dataset, csv and figure, and say where."""
+    from analysis.sweeps.read import read
     from clearclip.segmentation import style
 
     output = chosen.data or output_file(chosen, command)
@@ -47,14 +45,3 @@ def sweep_command(
     written.append(report(dataset, output, show))
     style.save(draw(dataset), figure)
     print("wrote " + ", ".join(map(str, [*written, figure])))
-
-
-def read(path: Path) -> "xr.Dataset":
-    """Read the Dataset of a sweep; raises `UserError` if the file is missing or holds something else."""
-    from clearclip.runs import results
-
-    dataset = results.read(path)
-    missing = DIMS - set(map(str, dataset.dims))
-    if missing:
-        raise UserError(f"{path} has no dimension {', '.join(sorted(missing))}, so no sweep has written it.")
-    return dataset

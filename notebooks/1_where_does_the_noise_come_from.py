@@ -36,10 +36,13 @@ import numpy as np
 import pandas as pd
 
 import clearclip
-from analysis import featuremaps, layers, maps
+from analysis import plots
+from analysis.plots.label_pictures import rows
+from analysis.probes.feature_maps import feature_maps, peaks
 from analysis.probes.images import Picture
-from analysis.prototypes import __main__ as prototypes
+from analysis.probes.label_maps import label_maps
 from analysis.prototypes import run as prototype_run
+from analysis.sweeps import read, recipe_lists
 
 model = clearclip.load(MODEL)
 print(f"{model.name}: {model.depth} blocks, {model.width} channels, weights: {model.weights.name}")
@@ -54,10 +57,10 @@ print(f"{model.name}: {model.depth} blocks, {model.width} channels, weights: {mo
 # %%
 READ = ["X_sum", "X_res", "X_attn", "clip", "clearclip"]
 samples = [DATA[i] for i in range(LIMIT)]
-found = maps.label_maps(model, samples, DATA.classes, READ)
+found = label_maps(model, samples, DATA.classes, READ)
 found.attrs["dataset"] = DATA.name
 
-maps.figure(found, images=SHOWN)
+plots.label_maps(found, images=SHOWN)
 plt.show()
 
 # %% [markdown]
@@ -92,7 +95,7 @@ def measured(predicted: list[np.ndarray], truth: list[np.ndarray]) -> dict[str, 
     }
 
 
-truth = [row.truth for row in maps.rows(found)]
+truth = [row.truth for row in rows(found)]
 numbers = {name: measured(list(found.labels.sel(recipe=name).values[0]), truth) for name in READ}
 numbers["one region"] = {**measured([np.zeros_like(one) for one in truth], truth), "right": np.nan}
 pd.DataFrame(numbers).T.round(1)
@@ -110,12 +113,12 @@ pd.DataFrame(numbers).T.round(1)
 # true pixels.
 
 # %%
-lens = clearclip.evaluate(model, DATA, layers.recipes(model), limit=LIMIT, progress=False)
-layers.figure(lens)
+lens = clearclip.evaluate(model, DATA, recipe_lists.layers(model), limit=LIMIT, progress=False)
+plots.layers(lens)
 plt.show()
 
 # %%
-layers.by_layer(lens).squeeze().to_pandas().round(1)
+read.by_layer(lens).squeeze().to_pandas().round(1)
 
 # %% [markdown]
 # **What one sees in the small model.** The attention output speaks the language of the text in some blocks, in block 11
@@ -129,7 +132,7 @@ layers.by_layer(lens).squeeze().to_pandas().round(1)
 
 # %%
 known = prototype_run.measure(model, DATA, limit=2 * LIMIT, progress=False)
-prototypes.figure(known)
+plots.prototypes(known)
 plt.show()
 
 # %%
@@ -148,15 +151,15 @@ last.stack(map=("similarity", "feature")).reset_coords(drop=True).to_pandas().T.
 
 # %%
 pictures = [Picture(f"picture {i}", lambda i=i: DATA[i].image, 0, DATA.name) for i in SHOWN]
-surfaces = featuremaps.feature_maps(model, pictures)
-featuremaps.figure(surfaces.isel(image=[0]))
+surfaces = feature_maps(model, pictures)
+plots.feature_maps(surfaces.isel(image=[0]))
 plt.show()
 
 # %%
-peaks = featuremaps.peaks(surfaces.feature_map, count=1)
-peaks["peak over median"] = peaks["value"].abs() / peaks["median"]
+strongest = peaks(surfaces.feature_map, count=1)
+strongest["peak over median"] = strongest["value"].abs() / strongest["median"]
 columns = ["value", "median", "peak over median"]
-peaks.groupby("feature")[columns].agg(lambda values: values.abs().mean()).round(1)
+strongest.groupby("feature")[columns].agg(lambda values: values.abs().mean()).round(1)
 
 # %% [markdown]
 # **What one sees.** In the small model, too, the residual is many times larger than the attention output, entry by

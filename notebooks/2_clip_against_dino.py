@@ -29,7 +29,7 @@ import pandas as pd
 
 import analysis
 import clearclip
-from analysis import channels, entropy, maxima, norms, tokens
+from analysis import plots
 from analysis.probes import store
 from analysis.probes.images import pictures
 from analysis.probes.statistics import FIGURE_4, TOKENS
@@ -57,7 +57,7 @@ def means(statistic: str, digits: int) -> pd.DataFrame:
 # one that is ruled by a single entry has 0.
 
 # %%
-entropy.figure(result)
+plots.entropy(result)
 plt.show()
 
 # %%
@@ -73,7 +73,7 @@ means("entropy", 2)
 # A softmax is ruled by its largest entries, so the second look is at the maximum.
 
 # %%
-maxima.figure(result)
+plots.maxima(result)
 plt.show()
 
 # %%
@@ -92,7 +92,7 @@ print("\n".join(f"  {name}: {ratio:.1f}" for name, ratio in zip(result.model.val
 # hugs the middle and bends up sharply at the right end means that a few channels are far above all others.
 
 # %%
-channels.figure(result)
+plots.channels(result)
 plt.show()
 
 # %%
@@ -109,7 +109,7 @@ means("channel_dominance", 2)
 # The Frobenius norm (the bars of Fig. 2, here for every layer) says who decides the sum.
 
 # %%
-norms.figure(result)
+plots.norms(result)
 plt.show()
 
 # %%
@@ -128,7 +128,7 @@ ratio.sel(layer=SOME).transpose("layer", "model").to_pandas().round(1)
 # tokens, and a map of the norms.
 
 # %%
-tokens.figure(result)
+plots.tokens(result)
 plt.show()
 
 # %%

@@ -30,7 +30,7 @@ import numpy as np
 import pandas as pd
 
 import clearclip
-from clearclip.segmentation.overlay import side_by_side
+from clearclip.segmentation.result import side_by_side
 
 # %% [markdown]
 # ## The three lines

@@ -36,11 +36,11 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 import clearclip
-from analysis import ablation, alpha, beta
-from analysis.plots import norms as norm_bars
+from analysis import plots
+from analysis.sweeps import recipe_lists
 
 model = clearclip.load(MODEL)
-recipes = [*ablation.recipes(), *alpha.recipes(), *beta.recipes()]
+recipes = [*recipe_lists.ablation(), *recipe_lists.alpha(), *recipe_lists.beta()]
 result = clearclip.evaluate(model, DATA, recipes, limit=LIMIT, norms=True, progress=False)
 miou = result.miou.squeeze(drop=True).reset_coords(drop=True).to_series()
 print(f"{len(recipes)} recipes on {result.images.item():.0f} pictures of {DATA.name}, {len(DATA.classes)} classes")
@@ -52,11 +52,11 @@ print(f"{len(recipes)} recipes on {result.images.item():.0f} pictures of {DATA.n
 # attentions in a block that is else as it was. The residual is the same in all five.
 
 # %%
-norm_bars.figure_2(result)
+plots.norms_and_miou(result)
 plt.show()
 
 # %%
-names = [one.name for one in norm_bars.recipes()]
+names = [recipe.name for recipe in recipe_lists.norms()]
 table = result[["x_res_norm", "x_attn_norm", "miou"]].sel(recipe=names).squeeze(drop=True)
 table.reset_coords(drop=True).to_dataframe().round(1)
 
@@ -71,14 +71,14 @@ table.reset_coords(drop=True).to_dataframe().round(1)
 # alone keeps X_sum as it is; without both only the attention output is left, and with q-q attention that is ClearCLIP.
 
 # %%
-ablation.figure(result)
+plots.ablation(result)
 plt.show()
 
 # %%
 pd.DataFrame(
     {
-        attention: {variant: miou[f"{attention} {variant}"] for variant in ablation.VARIANTS}
-        for attention in ablation.ATTENTIONS
+        attention: {variant: miou[f"{attention} {variant}"] for variant in recipe_lists.VARIANTS}
+        for attention in recipe_lists.ATTENTIONS
     }
 ).rename_axis("mIoU, %").round(1)
 
@@ -94,12 +94,12 @@ pd.DataFrame(
 # Between "with" and "without" lies everything: X_res + α·X_attn. A large α makes the residual as weak as one likes.
 
 # %%
-alpha.figure(result)
+plots.alpha(result)
 plt.show()
 
 # %%
 pd.DataFrame(
-    {one: {f"α = {a:g}": miou[f"{one} alpha={a:g}"] for a in alpha.ALPHAS} for one in alpha.ATTENTIONS}
+    {one: {f"α = {a:g}": miou[f"{one} alpha={a:g}"] for a in recipe_lists.ALPHAS} for one in recipe_lists.ATTENTIONS}
 ).rename_axis("mIoU, %").round(1)
 
 # %% [markdown]
@@ -113,12 +113,12 @@ pd.DataFrame(
 # channels and gives every token of X_res the length 1, which makes it weak beside X_attn.
 
 # %%
-beta.figure(result)
+plots.beta(result)
 plt.show()
 
 # %%
-pruned = {f"{100 * share:g} %": miou[beta.name_of(share)] for share in beta.BETAS}
-pd.Series({**pruned, "normalised": miou[beta.NORMALISED]}, name="mIoU, %").rename_axis("β").round(1).to_frame()
+pruned = {f"{100 * share:g} %": miou[recipe_lists.beta_name(share)] for share in recipe_lists.BETAS}
+pd.Series({**pruned, "normalised": miou[recipe_lists.NORMALIZED]}, name="mIoU, %").rename_axis("β").round(1).to_frame()
 
 # %% [markdown]
 # **What one sees.** Here every cut costs something, and it hardly matters how many channels go: with 70 % of them cut

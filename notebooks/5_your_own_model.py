@@ -32,8 +32,7 @@ from PIL import Image
 
 import analysis
 import clearclip
-from analysis import entropy
-from analysis.plots import lines as plot
+from analysis import plots
 from analysis.probes import store
 from clearclip.datasets import Sample, load, parse
 from clearclip.evaluation.table import table
@@ -73,7 +72,7 @@ parts = [
     analysis.collect(model, PICTURES, ["entropy", "maximum"], limit=6, batch_size=2, progress=False)
     for model in (clearclip.load("clip_tiny"), clearclip.load("dino_tiny"), mine)
 ]
-entropy.figure(store.merge_models(parts))
+plots.entropy(store.merge_models(parts))
 plt.show()
 
 # %% [markdown]
@@ -122,7 +121,7 @@ pair = [
     for name in ("clip_tiny", "dino_tiny")
 ]
 both = store.merge_models(pair)
-plot.layers_figure(both, "kurtosis", "patches", scale="log")
+plots.layer_lines(both, variable="kurtosis", scale="log")
 plt.show()
 
 # %%

@@ -1,1 +1,37 @@
-"""Datasets to figures."""
+"""Datasets to figures: `plots.alpha(dataset)` is a matplotlib Figure, to be shown or saved.
+
+A function is called like the command that measures what it draws; a module is called after what is drawn.
+"""
+
+from analysis.plots.alpha_lines import alpha
+from analysis.plots.attention_maps import attention
+from analysis.plots.beta_lines import beta
+from analysis.plots.channel_curves import channels
+from analysis.plots.feature_surfaces import feature_maps
+from analysis.plots.label_pictures import label_maps
+from analysis.plots.lines import entropy, layer_lines, maxima, norms
+from analysis.plots.method_bars import compare
+from analysis.plots.miou_lines import layers, prototypes
+from analysis.plots.norm_bars import norms_and_miou
+from analysis.plots.token_lines import tokens
+from analysis.plots.variant_bars import ablation, ablation_by_dataset
+
+__all__ = [
+    "ablation",
+    "ablation_by_dataset",
+    "alpha",
+    "attention",
+    "beta",
+    "channels",
+    "compare",
+    "entropy",
+    "feature_maps",
+    "label_maps",
+    "layer_lines",
+    "layers",
+    "maxima",
+    "norms",
+    "norms_and_miou",
+    "prototypes",
+    "tokens",
+]

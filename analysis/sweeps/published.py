@@ -1,15 +1,17 @@
 """The published numbers under this project's names; they lie as data in analysis/sweeps/reference, with their origin."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 
 import pandas as pd
 
-from analysis import ablation, beta
+from analysis.sweeps import recipe_lists
 from clearclip.errors import UserError
 from clearclip.methods.recipes import RECIPES, Recipe, feature_recipe
+from clearclip.models.block import FEATURES
 
 WITHOUT_BACKGROUND = ("voc20", "context59", "coco_stuff", "cityscapes", "ade20k")
 WITH_BACKGROUND = ("voc21", "context60", "coco_object")
@@ -76,7 +78,7 @@ def reference(name: str) -> pd.DataFrame:
 
 @cache
 def table(number: int | str) -> pd.DataFrame:
-    """One published table (1 … 5) or another file ("fig3", "peers", "readings"), a row a number.
+    """One published table (1 … 5) or another file ("fig3", "peers", "readings"), one row per number.
 
     Columns: source, method and encoder as printed, origin ("run" by the paper's authors, or quoted), model and recipe under
     this project's names (missing where there is none), dataset (or "mean of 5", "mean of 3", "mean of 8") and mIoU in %.
@@ -109,15 +111,17 @@ def _described(rows: pd.DataFrame, **columns: object) -> pd.DataFrame:
 
 def _ablation(wide: pd.DataFrame) -> pd.DataFrame:
     rows = zip(wide.attention, wide.residual == "on", wide.ffn == "on", strict=True)
-    names = [ablation.name_of(attention, residual, ffn) for attention, residual, ffn in rows]
+    names = [recipe_lists.ablation_name(attention, residual, ffn) for attention, residual, ffn in rows]
     return _described(wide, method="CLIP", encoder="ViT-B/16", origin="run", model="clip_vitb16", recipe=names)
 
 
 def _methods(wide: pd.DataFrame) -> pd.DataFrame:
-    """Tables 2 and 3, and the peers: a row a method and encoder."""
-    weights = ["OpenCLIP" if "laion2b" in one else "MetaCLIP" if "MetaCLIP" in one else "CLIP" for one in wide.encoder]
-    sizes = [one.replace("MetaCLIP ", "").split("/")[0] for one in wide.encoder]
-    recipes = [METHODS.get(one) for one in wide.method]
+    """Tables 2 and 3, and the peers: one row per method and encoder."""
+    weights = [
+        "OpenCLIP" if "laion2b" in name else "MetaCLIP" if "MetaCLIP" in name else "CLIP" for name in wide.encoder
+    ]
+    sizes = [name.replace("MetaCLIP ", "").split("/")[0] for name in wide.encoder]
+    recipes = [METHODS.get(name) for name in wide.method]
     models = [
         MODELS.get((weight, size)) if recipe else None
         for weight, size, recipe in zip(weights, sizes, recipes, strict=True)
@@ -128,7 +132,7 @@ def _methods(wide: pd.DataFrame) -> pd.DataFrame:
 
 def _pruning(wide: pd.DataFrame) -> pd.DataFrame:
     names = [
-        beta.NORMALISED if row == "normalised" else beta.name_of(float(row) / 100)
+        recipe_lists.NORMALIZED if row == "normalised" else recipe_lists.beta_name(float(row) / 100)
         for row in wide.beta_percent.astype(str)
     ]
     return _described(wide, method="CLIP", encoder="ViT-B/16", origin="run", model="clip_vitb16", recipe=names)
@@ -157,7 +161,8 @@ def _readings(wide: pd.DataFrame) -> pd.DataFrame:
     """The two means that the text gives; the other readings are about feature maps."""
     means = wide[wide.quantity.str.startswith("average of 5 datasets")]
     names = [
-        ablation.name_of(words[words.index("CLIP-B/16") + 1], False, False) for words in means.quantity.str.split()
+        recipe_lists.ablation_name(words[words.index("CLIP-B/16") + 1], False, False)
+        for words in means.quantity.str.split()
     ]
     return _described(
         pd.DataFrame({"average": means.value.astype(float)}),
@@ -181,24 +186,17 @@ def everything() -> pd.DataFrame:
     return rows.sort_values("rank", kind="stable").drop(columns="rank").reset_index(drop=True)
 
 
-def settings(recipe: Recipe) -> Recipe:
-    """A recipe without its name, so that the same computation under two names is found.
-
-    >>> settings(RECIPES["clearclip"]) == settings(Recipe("qq -RC-FFN", "qq", residual=False, ffn=False))
-    True
-    """
-    return replace(recipe, name="", affinity=" + ".join(part.strip() for part in recipe.affinity.split("+")))
-
-
 @cache
 def _numbers() -> dict[tuple[str, str, Recipe], float]:
-    features = [feature_recipe(feature) for feature in ("X_res", "X_attn", "X_sum")]
-    known = {one.name: settings(one) for one in [*RECIPES.values(), *ablation.recipes(), *beta.recipes(), *features]}
-    found: dict[tuple[str, str, Recipe], float] = {}
+    """Every published mIoU by model, data set and what is computed."""
+    features = [feature_recipe(feature) for feature in FEATURES]
+    recipes = [*RECIPES.values(), *recipe_lists.ablation(), *recipe_lists.beta(), *features]
+    computed = {recipe.name: recipe.nameless for recipe in recipes}
+    numbers: dict[tuple[str, str, Recipe], float] = {}
     rows = everything()
-    for model, dataset, recipe, miou in zip(rows.model, rows.dataset, rows.recipe, rows.miou, strict=True):
-        found.setdefault((model, dataset, known[recipe]), float(miou))
-    return found
+    for model, dataset, name, miou in zip(rows.model, rows.dataset, rows.recipe, rows.miou, strict=True):
+        numbers.setdefault((model, dataset, computed[name]), float(miou))
+    return numbers
 
 
 def value(model: str, dataset: str, recipe: str | Recipe) -> float | None:
@@ -209,8 +207,8 @@ def value(model: str, dataset: str, recipe: str | Recipe) -> float | None:
     >>> value("openclip_vitl14", "ade20k", "clearclip"), value("clip_vitb16", "voc20", Recipe("mine", "qq", ffn=False))
     (16.0, 62.8)
     """
-    one = RECIPES.get(recipe) if isinstance(recipe, str) else recipe
-    return None if one is None else _numbers().get((model, dataset, settings(one)))
+    known = RECIPES.get(recipe) if isinstance(recipe, str) else recipe
+    return None if known is None else _numbers().get((model, dataset, known.nameless))
 
 
 def mean(model: str, datasets: Sequence[str], recipe: str | Recipe) -> float | None:
@@ -221,8 +219,8 @@ def mean(model: str, datasets: Sequence[str], recipe: str | Recipe) -> float | N
     >>> mean("clip_vitb16", WITHOUT_BACKGROUND, "sclip+clearclip")   # printed as 37.9
     37.02
     """
-    single = [value(model, one, recipe) for one in datasets]
-    present = [one for one in single if one is not None]
+    single = [value(model, dataset, recipe) for dataset in datasets]
+    present = [miou for miou in single if miou is not None]
     if present and len(present) == len(single):
         return round(sum(present) / len(present), 6)
     whole = {frozenset(WITHOUT_BACKGROUND): "mean of 5", frozenset(BENCHMARKS): "mean of 8"}.get(frozenset(datasets))

@@ -300,20 +300,12 @@ def _result(states: Sequence[xr.Dataset], run: _Run) -> xr.Dataset:
         means = total.value() / images
         variables["x_attn_norm"] = (("model", "dataset", "recipe"), means[None, None, :, 1], ATTRS["x_attn_norm"])
         variables["x_res_norm"] = (("model", "dataset", "recipe"), means[None, None, :, 0], ATTRS["x_res_norm"])
-    knobs = ("residual", "ffn", "alpha", "beta", "normalize_residual", "stream", "cls_weight")
     coords = about | {
         "model": [run.segmenter.model.name],
         "dataset": [run.dataset.name],
-        "recipe": [one.name for one in run.chosen],
+        **Recipe.to_coords(run.chosen),
         "class": run.dataset.classes,
         "predicted": run.dataset.classes,
-        "attention": ("recipe", [one.affinity for one in run.chosen]),
-        "layer": (
-            "recipe",
-            [one.layer or 0 for one in run.chosen],
-            {"long_name": "layer that is read, 0 for the last"},
-        ),
-        **{knob: ("recipe", [getattr(one, knob) for one in run.chosen]) for knob in knobs},
         "split": ("dataset", [getattr(run.dataset, "split", "all")]),
         "data_sha256": ("dataset", [run.digest]),
         "windows": ("dataset", [str(run.segmenter.windows)]),

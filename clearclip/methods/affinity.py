@@ -120,9 +120,9 @@ def parse(text: str) -> Affinity:
         weight, star, name = term.rpartition("*")
         name = name.strip()
         if name not in PRODUCTS:
-            raise UserError(f"affinity {text!r}: {name!r} is no product. Closest: {closest(name, list(PRODUCTS))}.")
+            raise UserError(f"affinity {text!r}: {name!r} is not a product. Closest: {closest(name, list(PRODUCTS))}.")
         try:
             terms.append((name, float(weight) if star else 1.0))
         except ValueError as error:
-            raise UserError(f"affinity {text!r}: {weight.strip()!r} is no number.") from error
+            raise UserError(f"affinity {text!r}: {weight.strip()!r} is not a number.") from error
     return tuple(terms)

@@ -1,7 +1,8 @@
 """DenseEncoder: images → the trunk once → patch features of many recipes."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -43,32 +44,34 @@ class DenseEncoder:
         self.recipes = recipes(chosen)
         if not model.has_projection:
             model.project(torch.empty(0))  # raises, saying why
-        for one in self.recipes:
-            self._check(one)
-        self._layers = sorted({layer for one in self.recipes for layer in self._needs(one)})
+        for recipe in self.recipes:
+            self._check(recipe)
+        self._layers = sorted({layer for recipe in self.recipes for layer in self._needs(recipe)})
 
-    def _check(self, one: Recipe) -> None:
+    def _check(self, recipe: Recipe) -> None:
         depth = self.model.depth
-        if one.layer is not None:
-            self.model.layers([one.layer])
-        if one.stream > (one.layer or depth):
-            raise UserError(f"recipe {one.name} covers {one.stream} blocks, {self.model.name} has {depth}.")
-        if one.cls_weight and not self.model.prefix_tokens:
-            raise UserError(f"recipe {one.name} needs a CLS token, and {self.model.name} has none.")
-        names = [name for name, _ in one.terms]
+        if recipe.layer is not None:
+            self.model.layers([recipe.layer])
+        if recipe.stream > recipe.reads(depth):
+            raise UserError(f"recipe {recipe.name} covers {recipe.stream} blocks, {self.model.name} has {depth}.")
+        if recipe.cls_weight and not self.model.prefix_tokens:
+            raise UserError(f"recipe {recipe.name} needs a CLS token, and {self.model.name} has none.")
+        names = [name for name, _ in recipe.terms]
         if "proxy" in names:
             if self.proxy is None:
-                raise UserError(f'recipe {one.name} needs a second model, such as proxy=clearclip.load("dino_vitb8").')
-            if one.residual or one.ffn or one.cls_weight or len(names) > 1:
                 raise UserError(
-                    f"recipe {one.name}: a proxy's patches lie on another grid, so nothing can be added to them."
+                    f'recipe {recipe.name} needs a second model, such as proxy=clearclip.load("dino_vitb8").'
+                )
+            if recipe.residual or recipe.ffn or recipe.cls_weight or len(names) > 1:
+                raise UserError(
+                    f"recipe {recipe.name}: a proxy's patches lie on another grid, so nothing can be added to them."
                 )
 
-    def _needs(self, one: Recipe) -> list[int]:
+    def _needs(self, recipe: Recipe) -> list[int]:
         """The layers whose inputs a recipe looks at."""
-        last = one.layer or self.model.depth
-        middle = self._middle() if any(name == "qk_middle" for name, _ in one.terms) else []
-        return [*range(last - one.stream + 1 if one.residual else last, last + 1), *middle]
+        last = recipe.reads(self.model.depth)
+        middle = self._middle() if any(name == "qk_middle" for name, _ in recipe.terms) else []
+        return [*range(last - recipe.stream + 1 if recipe.residual else last, last + 1), *middle]
 
     def _middle(self) -> list[int]:
         """Blocks 6 … 9 of 12, or as far up in a model of another depth."""
@@ -76,8 +79,8 @@ class DenseEncoder:
 
     def grid(self, name: str, image_size: tuple[int, int]) -> tuple[int, int]:
         """Rows and columns of a recipe's patch features for images of (height, width) pixels."""
-        one = next(one for one in self.recipes if one.name == name)
-        if self.proxy is not None and any(term == "proxy" for term, _ in one.terms):
+        recipe = next(recipe for recipe in self.recipes if recipe.name == name)
+        if self.proxy is not None and any(term == "proxy" for term, _ in recipe.terms):
             p = self.proxy.patch_size
             return image_size[0] // p, image_size[1] // p
         return self.model.grid(image_size)
@@ -99,20 +102,19 @@ class DenseEncoder:
             shared = _Shared(self.model, inputs, self._attended(images, inputs, proxied))
             done: dict[Recipe, Tensor] = {}
             result, measured = {}, {}
-            for one in self.recipes:
-                nameless = replace(one, name="")
-                if nameless not in done:
-                    done[nameless] = self._features(shared, one)
-                result[one.name] = done[nameless]
+            for recipe in self.recipes:
+                if recipe.nameless not in done:
+                    done[recipe.nameless] = self._features(shared, recipe)
+                result[recipe.name] = done[recipe.nameless]
                 if norms:
-                    measured[one.name] = shared.norms(one)
+                    measured[recipe.name] = shared.norms(recipe)
         return Dense(result, measured)
 
     def _attended(
         self, images: Tensor, inputs: dict[int, BlockInput], proxied: tuple[Tensor, tuple[int, int]] | None
     ) -> Callable[[int], Attended]:
         """q, k, v and what else affinities need, of one layer."""
-        wants_middle = any(name == "qk_middle" for one in self.recipes for name, _ in one.terms)
+        wants_middle = any(name == "qk_middle" for recipe in self.recipes for name, _ in recipe.terms)
         grid = self.model.grid((images.shape[-2], images.shape[-1]))
 
         def qkv(layer: int) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
@@ -138,12 +140,12 @@ class DenseEncoder:
         features = self.proxy.last_tokens(self.proxy.normalize(self.model.denormalize(images)))
         return features[:, self.proxy.prefix_tokens :].to(self.model.device), self.proxy.grid(size)
 
-    def _features(self, shared: "_Shared", one: Recipe) -> Tensor:
-        x = shared.stream(one)
-        patches = 0 if any(name == "proxy" for name, _ in one.terms) else self.model.prefix_tokens
+    def _features(self, shared: _Shared, recipe: Recipe) -> Tensor:
+        x = shared.stream(recipe)
+        patches = 0 if any(name == "proxy" for name, _ in recipe.terms) else self.model.prefix_tokens
         features = F.normalize(self.model.project(self.model.final_norm(x)).float(), dim=-1)  # (B, L, E)
-        if one.cls_weight:
-            return features[:, patches:] + one.cls_weight * features[:, :1]
+        if recipe.cls_weight:
+            return features[:, patches:] + recipe.cls_weight * features[:, :1]
         return features[:, patches:]
 
 
@@ -178,34 +180,38 @@ class _Shared:
             self._x_attn[layer, terms] = self.model.blocks[layer - 1].output(total, self.block(layer).y)
         return self._x_attn[layer, terms]
 
-    def norms(self, one: Recipe) -> Tensor:
+    def norms(self, recipe: Recipe) -> Tensor:
         """Frobenius norms of X_res and X_attn on the patches of the block that a recipe reads, (B, 2)."""
-        last = one.layer or self.model.depth
-        maps = self.inputs[last].x[:, self.model.prefix_tokens :], self.x_attn(last, one.terms)
+        last = recipe.reads(self.model.depth)
+        maps = self.inputs[last].x[:, self.model.prefix_tokens :], self.x_attn(last, recipe.terms)
         if maps[1].shape[1] == self.inputs[last].x.shape[1]:  # a proxy's grid has no prefix tokens
             maps = maps[0], maps[1][:, self.model.prefix_tokens :]
         return torch.stack([x.float().norm(dim=(1, 2)) for x in maps], -1)
 
-    def stream(self, one: Recipe) -> Tensor:
+    def stream(self, recipe: Recipe) -> Tensor:
         """What a recipe hands to the final norm, (B, L, D)."""
-        last = one.layer or self.model.depth
-        if not one.residual:
-            x = one.alpha * self.x_attn(last, one.terms)
-        elif one.stream > 1:
-            x = self.inputs[last - one.stream + 1].x
-            for layer in range(last - one.stream + 1, last + 1):
-                x = x + one.alpha * self.x_attn(layer, one.terms)
+        last = recipe.reads(self.model.depth)
+        if not recipe.residual:
+            x = recipe.alpha * self.x_attn(last, recipe.terms)
+        elif recipe.stream > 1:
+            x = self.inputs[last - recipe.stream + 1].x
+            for layer in range(last - recipe.stream + 1, last + 1):
+                x = x + recipe.alpha * self.x_attn(layer, recipe.terms)
         else:
-            x = self.residual(last, one)
-            if one.alpha:
-                x = x + (self.x_attn(last, one.terms) if one.alpha == 1 else one.alpha * self.x_attn(last, one.terms))
-        return x + self.model.blocks[last - 1].ffn(x) if one.ffn else x
+            x = self.residual(last, recipe)
+            if recipe.alpha:
+                x = x + (
+                    self.x_attn(last, recipe.terms)
+                    if recipe.alpha == 1
+                    else recipe.alpha * self.x_attn(last, recipe.terms)
+                )
+        return x + self.model.blocks[last - 1].ffn(x) if recipe.ffn else x
 
-    def residual(self, layer: int, one: Recipe) -> Tensor:
+    def residual(self, layer: int, recipe: Recipe) -> Tensor:
         """X_res, its strongest channels pruned and its tokens normalised as the recipe wants, (B, L, D)."""
         x = self.inputs[layer].x
-        removed = round(one.beta * x.shape[-1])
+        removed = round(recipe.beta * x.shape[-1])
         if removed:
             means = x[:, self.model.prefix_tokens :].float().mean(1)  # (B, D), over the patches
             x = x.scatter(-1, means.topk(removed, -1).indices[:, None].expand(-1, x.shape[1], -1), 0)
-        return F.normalize(x, dim=-1) if one.normalize_residual else x
+        return F.normalize(x, dim=-1) if recipe.normalize_residual else x

@@ -3,8 +3,13 @@
 out = residual·X_res + alpha·Proj(A·v) + FFN(LN2(·))   → final LN → drop prefix tokens → projection → L2-normalise
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import Field, dataclass, field, fields, replace
+from typing import Any
+
+import xarray as xr
 
 from clearclip.errors import UserError, closest
 from clearclip.methods.affinity import Affinity, parse
@@ -15,22 +20,26 @@ from clearclip.models.block import FEATURES
 class Recipe:
     """A training-free dense method on a CLIP: one line of data, usable wherever a recipe's name is.
 
+    Every field but the name is a knob. A new knob is a field here and its effect in `clearclip.methods.dense`: Datasets
+    write all fields down (`to_coords`), and recipes are read back (`from_coords`) and compared (`same`) by all of them.
+
     >>> mine = Recipe("mine", affinity="0.5*qq + 0.5*vv", residual=False, ffn=False)
     >>> mine.variant(alpha=2.0).name
     'mine alpha=2.0'
     """
 
     name: str
-    affinity: str = "qk"  # a product, or a weighted sum of products, see clearclip.methods.affinity
+    # a product, or a weighted sum of products, see clearclip.methods.affinity; Datasets call it "attention"
+    affinity: str = field(default="qk", metadata={"coordinate": "attention"})
     residual: bool = True  # X_res is added
     ffn: bool = True  # FFN(LN2(·)) of the sum is added
     alpha: float = 1.0  # weight of the attention output (paper Fig. 6)
     beta: float = 0.0  # share of X_res's channels that are set to 0, those of the highest mean (paper Table 4)
     normalize_residual: bool = False  # every token of X_res at length 1 (paper Table 4)
-    stream: int = (
-        1  # over how many last blocks a second stream x' ← x' + alpha·Proj(A·v) runs; its q, k, v are the original's
-    )
-    layer: int | None = None  # read this block, counted from 1, instead of the last ("logit lens")
+    # over how many last blocks a second stream x' ← x' + alpha·Proj(A·v) runs; its q, k, v are the original's
+    stream: int = 1
+    # read this block, counted from 1 ("logit lens"); None is the last one of any model, and 0 in a Dataset
+    layer: int | None = field(default=None, metadata={"attrs": {"long_name": "layer that is read, 0 for the last"}})
     cls_weight: float = 0.0  # this much of the CLS token's feature is added to every patch's
 
     def __post_init__(self) -> None:
@@ -49,10 +58,75 @@ class Recipe:
         """The products of the affinity and their weights."""
         return parse(self.affinity)
 
-    def variant(self, **changes: object) -> "Recipe":
+    def variant(self, **changes: object) -> Recipe:
         """The recipe with some knobs turned, and a name that says so unless one is given."""
         name = " ".join([self.name, *(f"{knob}={value}" for knob, value in changes.items())])
         return replace(self, **{"name": name, **changes})  # type: ignore[arg-type]
+
+    def reads(self, depth: int) -> int:
+        """The layer whose maps the recipe hands on in a model of this depth, counted from 1."""
+        return self.layer or depth
+
+    @property
+    def nameless(self) -> Recipe:
+        """What the recipe computes: itself without a name, its affinity spelled in one way."""
+        return replace(self, name="", affinity=" + ".join(part.strip() for part in self.affinity.split("+")))
+
+    def same(self, other: Recipe) -> bool:
+        """Whether two recipes compute the same, whatever they are called.
+
+        >>> RECIPES["clearclip"].same(Recipe("mine", "qq", residual=False, ffn=False))
+        True
+        """
+        return self.nameless == other.nameless
+
+    @staticmethod
+    def to_coords(recipes: Sequence[Recipe]) -> dict[str, Any]:
+        """The coordinates of a Dataset along `recipe`: the names, and one coordinate for each knob.
+
+        Args:
+            recipes: in the order of the dimension.
+
+        Returns: what `xarray.Dataset(coords=…)` and `assign_coords` take.
+
+        >>> coords = Recipe.to_coords([RECIPES["clip"], feature_recipe("X_attn", 7)])
+        >>> coords["recipe"], coords["attention"][:2], coords["layer"][:2]
+        (['clip', 'X_attn layer 7'], ('recipe', ['qk', 'qk']), ('recipe', [0, 7]))
+        """
+        coords: dict[str, Any] = {"recipe": [recipe.name for recipe in recipes]}
+        for coordinate, knob in _knobs().items():
+            values = [getattr(recipe, knob.name) for recipe in recipes]
+            written = [0 if value is None else value for value in values]
+            coords[coordinate] = ("recipe", written, knob.metadata.get("attrs", {}))
+        return coords
+
+    @staticmethod
+    def from_coords(dataset: xr.Dataset) -> dict[str, Recipe]:
+        """The recipes of a Dataset by name, from its coordinates; a knob that an older file lacks has its default.
+
+        >>> dataset = xr.Dataset(coords=Recipe.to_coords([RECIPES["clip"], feature_recipe("X_attn", 7)]))
+        >>> Recipe.from_coords(dataset)["X_attn layer 7"] == feature_recipe("X_attn", 7)
+        True
+        """
+        columns = {
+            knob.name: [_unwritten(value, knob.default) for value in dataset[coordinate].values.tolist()]
+            for coordinate, knob in _knobs().items()
+            if coordinate in dataset.coords
+        }
+        return {
+            name: Recipe(name, **{knob: values[i] for knob, values in columns.items()})
+            for i, name in enumerate(dataset.recipe.values.tolist())
+        }
+
+
+def _knobs() -> dict[str, Field[Any]]:
+    """The fields of `Recipe` but its name, by what a Dataset calls them."""
+    return {field.metadata.get("coordinate", field.name): field for field in fields(Recipe) if field.name != "name"}
+
+
+def _unwritten(value: Any, default: Any) -> Any:
+    """A value from a file as its field had it: of the default's type, and None for 0 where None is the default."""
+    return int(value) or None if default is None else type(default)(value)
 
 
 GEM = " + ".join(f"{1 / 3!r}*gem_{letter}" for letter in "vkq")
@@ -68,12 +142,7 @@ RECIPES: dict[str, Recipe] = {
         Recipe("clearclip", "qq", residual=False, ffn=False),
         Recipe("maskclip+clearclip", "identity", residual=False, ffn=False),
         Recipe("sclip+clearclip", "qq + kk", residual=False, ffn=False),
-        Recipe(
-            "gem+clearclip",
-            GEM,
-            residual=False,
-            ffn=False,
-        ),
+        Recipe("gem+clearclip", GEM, residual=False, ffn=False),
         Recipe("naclip", "kk_gaussian", residual=False, ffn=False),
         Recipe("segearth_ov", "qq + kk + vv", residual=False, ffn=False, cls_weight=-0.3),
         # λ = 0.5; its authors tune it between 0.2 and 0.6 per dataset
@@ -100,11 +169,11 @@ def recipe(which: str | Recipe) -> Recipe:
 
 def recipes(which: Iterable[str | Recipe]) -> list[Recipe]:
     """Several recipes, each with a name of its own."""
-    chosen = [recipe(one) for one in which]
-    names = [one.name for one in chosen]
-    if not chosen or len(set(names)) != len(names):
+    known = [recipe(name) for name in which]
+    names = [each.name for each in known]
+    if not known or len(set(names)) != len(names):
         raise UserError(f"recipes {names}: at least one, and each name once.")
-    return chosen
+    return known
 
 
 def feature_recipe(feature: str, layer: int | None = None, affinity: str = "qk") -> Recipe:

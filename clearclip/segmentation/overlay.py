@@ -1,37 +1,34 @@
-"""Pictures of segmentations: a palette, classes laid over a photo, recipes side by side (paper Figs. 1, 3 and 7)."""
+"""Label maps as pictures: a palette, classes laid over a photo, maps beside it (paper Figs. 1, 3 and 7)."""
+
+from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
 
 from clearclip.segmentation.style import WARNING_COLOR, style
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from clearclip.segmentation.segmenter import Segmentation
 
 OPACITY = 0.62
 LEGEND_COLUMNS = 6
 VISIBLE = 0.005  # share of a picture that a class needs to be in the legend
 # Okabe and Ito's colours first, so that a few classes are told apart by everyone
 FIRST = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#7F7F7F")
-# for print also Paul Tol's muted ones; all further classes share one grey
+# for print also Paul Tol's muted ones; all further classes share one gray
 PRINTED = (*FIRST[:7], "#332288", "#882255", "#999933", "#661100", "#AA4499", "#44AA99", "#DDCC77")
 OTHER = (0.83, 0.83, 0.83)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One picture and what was found in it: picture (H, W, 3) uint8, label maps (H, W) by name, true labels or None."""
+    """One picture and its label maps: picture (H, W, 3) uint8, maps (H, W) by name, true labels (H, W) or None."""
 
     picture: np.ndarray
     maps: Mapping[str, np.ndarray]
@@ -41,14 +38,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Colors:
-    """Which colour a class has in one figure: `of` (classes, 3) in [0, 1], and the names that its legend explains."""
+    """The color of every class in one figure: `of` (classes, 3) in [0, 1], and the names that its legend explains."""
 
     of: np.ndarray
     legend: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def palette(count: int) -> np.ndarray:
-    """Colours of `count` classes, (count, 3) in [0, 1].
+    """Colors of `count` classes, (count, 3) in [0, 1].
 
     >>> palette(3).shape
     (3, 3)
@@ -60,11 +57,6 @@ def palette(count: int) -> np.ndarray:
     return np.array(colors[:count])
 
 
-def overlaid(result: "Segmentation") -> np.ndarray:
-    """The picture in grey with its classes in colour over it, (H, W, 3) in [0, 1]."""
-    return tinted(np.asarray(result.picture), result.labels, palette(len(result.classes)))
-
-
 def tinted(picture: np.ndarray, labels: np.ndarray, colors: np.ndarray) -> np.ndarray:
     """A picture (H, W, 3) uint8 in grey, the colours (classes, 3) of its labels (H, W) over it, (H, W, 3) in [0, 1]."""
     grey = np.asarray(Image.fromarray(picture).convert("L"), dtype=np.float64)[..., None] / 255
@@ -73,9 +65,9 @@ def tinted(picture: np.ndarray, labels: np.ndarray, colors: np.ndarray) -> np.nd
 
 def flat(labels: np.ndarray, colors: np.ndarray) -> np.ndarray:
     """True labels (H, W) as plain colours, (H, W, 3) in [0, 1]; what is not labelled is white."""
-    shown = colors[np.minimum(labels, len(colors) - 1)]
-    shown[labels >= len(colors)] = 1
-    return shown
+    pixels = colors[np.minimum(labels, len(colors) - 1)]
+    pixels[labels >= len(colors)] = 1
+    return pixels
 
 
 def fixed_colors(rows: Sequence[Row], classes: Sequence[str]) -> Colors:
@@ -94,15 +86,14 @@ def few_colors(rows: Sequence[Row], classes: Sequence[str], count: int = len(PRI
     >>> list(few_colors([row], [f"class {i}" for i in range(10)], count=2).legend)
     ['class 9', 'class 5', 'other classes']
     """
-    shares = _shares(rows, len(classes))
+    covered = _shares(rows, len(classes)).max(0)
     true = _shares([Row(row.picture, {}, row.truth) for row in rows], len(classes)).max(0)
-    found = shares.max(0)
-    order = sorted(np.flatnonzero(found).tolist(), key=lambda label: (true[label] < VISIBLE, -found[label]))
-    chosen = order[: min(count, len(PRINTED))]
+    order = sorted(np.flatnonzero(covered).tolist(), key=lambda label: (true[label] < VISIBLE, -covered[label]))
+    first, rest = order[: min(count, len(PRINTED))], order[min(count, len(PRINTED)) :]
     colors = np.tile(np.array(OTHER), (len(classes), 1))
-    colors[chosen] = np.array(sns.color_palette(PRINTED))[: len(chosen)]
-    legend = {classes[label]: colors[label] for label in chosen if found[label] >= VISIBLE or label == chosen[0]}
-    if found[order[len(chosen) :]].max(initial=0) >= VISIBLE:
+    colors[first] = np.array(sns.color_palette(PRINTED))[: len(first)]
+    legend = {classes[label]: colors[label] for label in first if covered[label] >= VISIBLE or label == first[0]}
+    if covered[rest].max(initial=0) >= VISIBLE:
         legend["other classes"] = np.array(OTHER)
     return Colors(colors, legend)
 
@@ -120,11 +111,11 @@ def titles(row: Row) -> list[str]:
     return [re.sub(r"X_([a-z]+)", r"$X_\\mathrm{\1}$", name) for name in names]
 
 
-def draw_row(axes: "Sequence[Axes]", row: Row, colors: Colors) -> None:
+def draw_row(axes: Sequence[Axes], row: Row, colors: Colors) -> None:
     """Draw one picture, its true labels if there are any, and its label maps into as many axes."""
-    shown = [row.picture] if row.truth is None else [row.picture, flat(row.truth, colors.of)]
-    shown += [tinted(row.picture, labels, colors.of) for labels in row.maps.values()]
-    for panel, image in zip(axes, shown, strict=True):
+    images = [row.picture] if row.truth is None else [row.picture, flat(row.truth, colors.of)]
+    images += [tinted(row.picture, labels, colors.of) for labels in row.maps.values()]
+    for panel, image in zip(axes, images, strict=True):
         panel.imshow(image)
         panel.set(xticks=[], yticks=[])
         panel.grid(False)
@@ -138,12 +129,15 @@ def handles(colors: Colors) -> list[Patch]:
     return [Patch(color=tuple(color.tolist()), label=name) for name, color in colors.legend.items()]
 
 
-def grid(rows: Sequence[Row], colors: Colors, title: str = "", warn: bool = False, width: float = 1.9) -> "Figure":
-    """A row a picture: the photo, the true labels if given, then every label map; one legend of the classes to be seen.
+def draw_rows(rows: Sequence[Row], colors: Colors, title: str = "", warn: bool = False, width: float = 1.9) -> Figure:
+    """One row per picture: the photo, the true labels if given, then every label map; one legend of the visible classes.
 
     Args:
-        rows: pictures that all have the same maps. width: of one column, in inches.
-        title: one line above it all, in the warning colour if `warn`.
+        rows: pictures that all have the same maps.
+        colors: what `fixed_colors` or `few_colors` gives for them.
+        title: one line above it all.
+        warn: the title is in the warning color.
+        width: of one column, in inches.
     """
     names = titles(rows[0])
     ratios = [row.picture.shape[0] / row.picture.shape[1] for row in rows]
@@ -165,21 +159,3 @@ def grid(rows: Sequence[Row], colors: Colors, title: str = "", warn: bool = Fals
         if title:
             figure.suptitle(title, fontsize=8, color=WARNING_COLOR if warn else "#555555")
     return figure
-
-
-def side_by_side(
-    results: Sequence[Mapping[str, "Segmentation"]], truth: Sequence[np.ndarray] | None = None
-) -> "Figure":
-    """A row a picture: the photo, the true labels if given, then every recipe; one legend of the classes to be seen."""
-    first = next(iter(results[0].values()))
-    rows = [
-        Row(
-            np.asarray(next(iter(by_recipe.values())).picture),
-            {name: one.labels for name, one in by_recipe.items()},
-            None if truth is None else truth[i],
-        )
-        for i, by_recipe in enumerate(results)
-    ]
-    title = f"{first.model} · RANDOM WEIGHTS, the picture means nothing" if first.random_weights else first.model
-    width = 1.9 if len(titles(rows[0])) > 2 else 2.6
-    return grid(rows, fixed_colors(rows, first.classes), title, first.random_weights, width)

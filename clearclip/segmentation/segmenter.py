@@ -2,14 +2,13 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
+from skimage.filters import threshold_otsu
 from torch import Tensor
 
 from clearclip.errors import UserError
@@ -18,69 +17,13 @@ from clearclip.methods.recipes import Recipe
 from clearclip.models.backbone import Backbone
 from clearclip.pictures import read_image, upright_rgb
 from clearclip.segmentation.labelling import class_scores
+from clearclip.segmentation.result import Segmentation
 from clearclip.segmentation.text import class_names, embed
 from clearclip.segmentation.windows import Encoded, PatchLogits, Windows, logits_of_windows, resize
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 BACKGROUND = "background"
 
 Picture = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
-
-
-@dataclass(frozen=True)
-class Segmentation:
-    """One picture's result: labels (H, W), scores (classes, H, W) in [0, 1], and what they mean."""
-
-    picture: Image.Image
-    labels: np.ndarray  # (H, W) uint8 or uint16, the index of the class
-    scores: np.ndarray  # (C, H, W) float32, softmax over all names, the highest name of each class
-    classes: tuple[str, ...]
-    recipe: str
-    model: str
-    random_weights: bool
-    threshold: str  # how pixels became background, in words
-
-    @property
-    def shares(self) -> dict[str, float]:
-        """The share of the picture that each class covers."""
-        counts = np.bincount(self.labels.ravel(), minlength=len(self.classes))
-        return dict(zip(self.classes, (counts / self.labels.size).tolist(), strict=True))
-
-    def figure(self) -> "Figure":
-        """The picture with its classes laid over it, and a legend."""
-        from clearclip.segmentation.overlay import side_by_side
-
-        return side_by_side([{self.recipe: self}])
-
-    def save(self, folder: str | os.PathLike[str], name: str) -> list[Path]:
-        """Write `name`.png (labels as a palette picture), `name`.npz (labels, scores, names) and `name`_overlay.png."""
-        from clearclip.segmentation.overlay import palette
-        from clearclip.segmentation.style import save
-
-        root = Path(folder)
-        paths = [root / f"{name}.png", root / f"{name}.npz", root / f"{name}_overlay.png"]
-        paths[0].parent.mkdir(parents=True, exist_ok=True)
-        if len(self.classes) <= 256:
-            image = Image.fromarray(self.labels.astype(np.uint8)).convert("P")
-            image.putpalette((palette(len(self.classes)) * 255).round().astype(np.uint8).tobytes())
-        else:
-            image = Image.fromarray(self.labels)
-        said = PngInfo()
-        origin = "RANDOM WEIGHTS, the picture means nothing" if self.random_weights else "classes from 0"
-        said.add_itxt("Description", f"{self.model}, {self.recipe}, {origin}: {', '.join(self.classes)}")
-        image.save(paths[0], pnginfo=said)
-        facts = {"classes": self.classes, "recipe": self.recipe, "model": self.model, "threshold": self.threshold}
-        np.savez(
-            paths[1],
-            labels=self.labels,
-            scores=self.scores.astype(np.float16),
-            random_weights=self.random_weights,
-            **{key: np.array(value) for key, value in facts.items()},  # type: ignore[arg-type]
-        )
-        save(self.figure(), paths[2])
-        return paths
 
 
 class Segmenter:
@@ -197,8 +140,6 @@ class Segmenter:
         values = best.float().cpu().numpy()
         if values.min() == values.max():
             return 0.0, "auto: none, all pixels have the same best score"
-        from skimage.filters import threshold_otsu
-
         level = float(threshold_otsu(values))
         return level, (
             f"auto: pixels with a best score below {level:.3f} are background; Otsu's threshold, which parts this picture's best "

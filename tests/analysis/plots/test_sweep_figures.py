@@ -1,33 +1,26 @@
 """What the sweeps draw: bars, lines, open markers and labels, from values of a formula."""
 
-import subprocess
-import sys
-from importlib import import_module
-
 import matplotlib.colors as colors
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from sweeps import miou, sweep
 
-from analysis import ablation, alpha, beta, compare, layers
-from analysis.plots import norms as norm_bars
-from analysis.plots import panels as sweep_plot
-from analysis.plots.lines import FEATURE_STYLE
-from analysis.sweep import read
-from analysis.sweeps import published
+from analysis import plots
+from analysis.plots.style import ATTENTION_STYLE, FEATURE_STYLE, VARIANT_STYLE
+from analysis.sweeps import published, recipe_lists
 from clearclip.errors import UserError
 from clearclip.methods.recipes import Recipe, feature_recipe
 
 LAYERS = [feature_recipe(feature, layer) for layer in (1, 2, 3) for feature in ("X_res", "X_attn", "X_sum")]
 SWEEPS = {
-    "ablation": (ablation.recipes(), ablation.figure),
-    "figure_8": (ablation.recipes(), ablation.figure_8),
-    "alpha": (alpha.recipes(), alpha.figure),
-    "beta": (beta.recipes(), beta.figure),
-    "compare": (compare.recipes(), compare.figure),
-    "layers": (LAYERS, layers.figure),
-    "norm_bars": (norm_bars.recipes(), norm_bars.figure_2),
+    "ablation": (recipe_lists.ablation(), plots.ablation),
+    "ablation_by_dataset": (recipe_lists.ablation(), plots.ablation_by_dataset),
+    "alpha": (recipe_lists.alpha(), plots.alpha),
+    "beta": (recipe_lists.beta(), plots.beta),
+    "compare": (recipe_lists.compare(), plots.compare),
+    "layers": (LAYERS, plots.layers),
+    "norms_and_miou": (recipe_lists.norms(), plots.norms_and_miou),
 }
 
 
@@ -64,13 +57,13 @@ def test_any_number_of_models_and_datasets_is_drawn_and_named(name, models, data
 
 
 def test_fig5_bars_are_means_over_the_datasets_without_background():
-    dataset = sweep(ablation.recipes(), ("clip_vitb16",), ("voc20", "ade20k", "voc21"))
-    figure = ablation.figure(dataset)
+    dataset = sweep(recipe_lists.ablation(), ("clip_vitb16",), ("voc20", "ade20k", "voc21"))
+    figure = plots.ablation(dataset)
     heights = [bar.get_height() for bar in figure.axes[0].patches]
     assert heights == [(miou(0, 0, r) + miou(0, 1, r)) / 2 for r in range(20)]
     assert "mean of 2 datasets" in figure.axes[0].get_ylabel() and "VOC21" not in figure.get_supxlabel()
     shown = dict.fromkeys(colors.to_hex(bar.get_facecolor()).upper() for bar in figure.axes[0].patches)
-    assert list(shown) == [look["color"] for look in sweep_plot.VARIANT_STYLE.values()]
+    assert list(shown) == [look["color"] for look in VARIANT_STYLE.values()]
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["q-k", "q-q", "k-k", "v-v", "$I$"]
     assert [text.get_text() for text in figure.legends[0].texts] == [
         "as it is",
@@ -82,7 +75,9 @@ def test_fig5_bars_are_means_over_the_datasets_without_background():
 
 
 def test_fig5_open_markers_are_the_published_means_at_their_bars():
-    figure = ablation.figure(sweep(ablation.recipes(), ("clip_vitb16", "clip_vitl14"), published.WITHOUT_BACKGROUND))
+    figure = plots.ablation(
+        sweep(recipe_lists.ablation(), ("clip_vitb16", "clip_vitl14"), published.WITHOUT_BACKGROUND)
+    )
     shown = marks(figure.axes[0])
     at = {place - 0.3 + 0.2 * step: (place, step) for place in range(5) for step in range(4)}
     found = {at[min(at, key=lambda x: abs(x - mark[0]))]: mark[1] for mark in shown}
@@ -93,8 +88,8 @@ def test_fig5_open_markers_are_the_published_means_at_their_bars():
 
 
 def test_fig8_has_a_panel_for_each_dataset_and_a_marker_for_each_variant():
-    dataset = sweep(ablation.recipes(), ("clip_vitb16", "clip_tiny"), ("voc20", "scenes"))
-    figure = ablation.figure_8(dataset)
+    dataset = sweep(recipe_lists.ablation(), ("clip_vitb16", "clip_tiny"), ("voc20", "scenes"))
+    figure = plots.ablation_by_dataset(dataset)
     assert len(figure.axes) == 4 and [axes.get_title() for axes in figure.axes[:2]] == ["VOC20", "scenes"]
     stars = [line for line in figure.axes[3].lines if line.get_marker() == "*"]
     assert [line.get_ydata()[0] for line in stars] == [miou(1, 1, r) for r in (3, 7, 11, 15, 19)]
@@ -103,19 +98,19 @@ def test_fig8_has_a_panel_for_each_dataset_and_a_marker_for_each_variant():
 
 
 def test_fig6_lines_run_over_alpha_in_the_colour_of_their_attention():
-    dataset = sweep(alpha.recipes()[::-1], ("clip_vitb16",), published.WITHOUT_BACKGROUND)
-    axes = alpha.figure(dataset).axes[0]
+    dataset = sweep(recipe_lists.alpha()[::-1], ("clip_vitb16",), published.WITHOUT_BACKGROUND)
+    axes = plots.alpha(dataset).axes[0]
     lines = [line for line in axes.lines if line.get_label() != "published"]
-    assert [line.get_color() for line in lines] == [look["color"] for look in sweep_plot.ATTENTION_STYLE.values()]
+    assert [line.get_color() for line in lines] == [look["color"] for look in ATTENTION_STYLE.values()]
     for step, line in enumerate(lines):
-        assert line.get_xdata().tolist() == list(alpha.ALPHAS)
+        assert line.get_xdata().tolist() == list(recipe_lists.ALPHAS)
         expected = [np.mean([miou(0, d, 29 - 6 * step - k) for d in range(5)]) for k in range(6)]
         np.testing.assert_allclose(line.get_ydata(), expected)
     assert axes.get_xscale() == "log" and marks(axes) == [(1.0, pytest.approx(25.86))]
 
 
 def test_table_4_as_a_figure_has_the_normalised_residual_apart():
-    axes = beta.figure(sweep(beta.recipes(), ("clip_vitb16",), published.BENCHMARKS)).axes[0]
+    axes = plots.beta(sweep(recipe_lists.beta(), ("clip_vitb16",), published.BENCHMARKS)).axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "5", "10", "30", "50", "70", "100", "norm."]
     pruned, normalised = axes.lines[:2]
     np.testing.assert_allclose(pruned.get_ydata(), [np.mean([miou(0, d, r) for d in range(8)]) for r in range(7)])
@@ -124,8 +119,8 @@ def test_table_4_as_a_figure_has_the_normalised_residual_apart():
 
 
 def test_fig2_has_both_norms_and_the_miou_on_its_own_axis():
-    dataset = sweep(norm_bars.recipes(), ("clip_vitb16", "clip_vitl14"), ("coco_stuff",), norms=True)
-    figure = norm_bars.figure_2(dataset)
+    dataset = sweep(recipe_lists.norms(), ("clip_vitb16", "clip_vitl14"), ("coco_stuff",), norms=True)
+    figure = plots.norms_and_miou(dataset)
     left, right = figure.axes[0], figure.axes[2]
     heights = [bar.get_height() for bar in left.patches]
     assert heights == [100.0] * 5 + [40.0, 50.0, 60.0, 70.0, 80.0]
@@ -134,98 +129,37 @@ def test_fig2_has_both_norms_and_the_miou_on_its_own_axis():
     assert marks(right) == [(0, 4.4), (1, 14.7), (4, 16.4)]
     assert [text.get_text() for text in figure.legends[0].texts][2:] == ["mIoU", "published"]
     with pytest.raises(UserError, match="norms --miou"):
-        norm_bars.figure_2(dataset.drop_vars("x_attn_norm"))
+        plots.norms_and_miou(dataset.drop_vars("x_attn_norm"))
 
 
 def test_layers_of_models_of_different_depth():
     dataset = sweep(LAYERS, ("clip_vitb16", "shallow"), ("coco_stuff",))
     dataset.miou[1, :, 6:] = np.nan  # no third layer
-    values = layers.by_layer(dataset)
-    assert values.dims == ("model", "dataset", "layer", "feature")
-    assert float(values.sel(model="clip_vitb16", layer=2, feature="X_attn").item()) == miou(0, 0, 4)
-    figure = layers.figure(dataset)
+    figure = plots.layers(dataset)
     deep, shallow = figure.axes
     assert [len(line.get_xdata()) for line in shallow.lines] == [2, 2, 2]
     assert [line.get_color() for line in shallow.lines] == [
         FEATURE_STYLE[one]["color"] for one in ("X_res", "X_attn", "X_sum")
     ]
     assert marks(deep) == [(3, 0.01), (3, 11.6), (3, 4.4)] and not marks(shallow)
-    table = layers.table(dataset)
-    assert table.shape == (3, 6) and table[("clip_vitb16", "coco_stuff", "X_sum")].tolist() == [
-        miou(0, 0, r) for r in (2, 5, 8)
-    ]
-
-
-def test_layer_recipes_follow_the_models_depth():
-    class Model:
-        depth = 4
-
-    made = layers.recipes(Model())
-    assert [one.layer for one in made] == [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]
-    features = [sweep_plot.feature_of(sweep(made), one.name) for one in made[:3]]
-    assert features == ["X_res", "X_attn", "X_sum"]
-
-
-def test_compare_prints_measured_published_and_difference():
-    dataset = sweep(compare.recipes(), ("clip_vitb16", "clip_tiny"), ("voc20", "ade20k"))
-    table = compare.table(dataset)
-    assert table.loc[("clip_vitb16", "ClearCLIP", "measured"), "voc20"] == miou(0, 0, 5)
-    assert table.loc[("clip_vitb16", "ClearCLIP", "published"), "voc20"] == 80.9
-    assert table.loc[("clip_vitb16", "ClearCLIP", "difference"), "ade20k"] == pytest.approx(miou(0, 1, 5) - 16.7)
-    assert table.loc[("clip_vitb16", "SCLIP", "published"), "voc20"] == 78.2
-    assert table.loc[("clip_vitb16", "SCLIP", "difference"), "mean of 2"] == pytest.approx(
-        miou(0, 0, 2) + 3.5 - (78.2 + 14.6) / 2
-    )
-    assert set(table.loc["clip_tiny"].index.get_level_values("numbers")) == {"measured"}
-    assert len(table.loc["clip_tiny"]) == len(compare.recipes())
-    order = [compare_name for compare_name, _ in dict.fromkeys(table.loc["clip_vitb16"].index)]
-    assert list(dict.fromkeys(order))[:3] == ["CLIP", "MaskCLIP", "SCLIP"]
 
 
 def test_compare_draws_a_bar_for_each_method():
-    dataset = sweep(compare.recipes(), ("clip_vitb16",), ("voc20",))
-    figure = compare.figure(dataset)
+    dataset = sweep(recipe_lists.compare(), ("clip_vitb16",), ("voc20",))
+    figure = plots.compare(dataset)
     axes = figure.axes[0]
-    assert [bar.get_width() for bar in axes.patches] == [miou(0, 0, r) for r in range(len(compare.recipes()))]
+    assert [bar.get_width() for bar in axes.patches] == [miou(0, 0, r) for r in range(len(recipe_lists.compare()))]
     assert axes.get_yticklabels()[5].get_text() == "ClearCLIP" and (80.9, 5) in marks(axes)
-    assert colors.to_hex(axes.patches[5].get_facecolor()).upper() == sweep_plot.VARIANT_STYLE["-RC-FFN"]["color"]
+    assert colors.to_hex(axes.patches[5].get_facecolor()).upper() == VARIANT_STYLE["-RC-FFN"]["color"]
 
 
-@pytest.mark.parametrize("draw", [ablation.figure, ablation.figure_8, alpha.figure, beta.figure, layers.figure])
+@pytest.mark.parametrize("draw", [plots.ablation, plots.ablation_by_dataset, plots.alpha, plots.beta, plots.layers])
 def test_a_dataset_of_another_sweep_is_refused(draw):
     with pytest.raises(UserError, match=r"python -m analysis\."):
         draw(sweep([Recipe("other", "qq + kk", residual=False)]))
 
 
 def test_what_is_there_of_a_sweep_is_drawn():
-    some = [one for one in ablation.recipes() if one.affinity in ("qk", "qq") and one.ffn]
-    axes = ablation.figure(sweep(some)).axes[0]
+    some = [one for one in recipe_lists.ablation() if one.affinity in ("qk", "qq") and one.ffn]
+    axes = plots.ablation(sweep(some)).axes[0]
     assert len(axes.patches) == 4 and len(axes.get_xticklabels()) == 2
-
-
-@pytest.mark.parametrize("command", ["ablation", "alpha", "beta", "compare", "layers"])
-def test_commands_draw_a_dataset_again(command, tmp_path, monkeypatch, capsys):
-    data = tmp_path / f"{command}.nc"
-    sweep(SWEEPS[command][0], ("clip_tiny",), ("scenes",)).to_netcdf(data, engine="h5netcdf")
-    monkeypatch.setattr(sys, "argv", ["", "--data", str(data), "--figure", str(tmp_path / "drawn.pdf")])
-    import_module(f"analysis.{command}").main()
-    printed = capsys.readouterr().out
-    assert "clip_tiny" in printed and f"{miou(0, 0, 0):.1f}" in printed
-    assert (tmp_path / "drawn.pdf").read_bytes().startswith(b"%PDF") and data.with_suffix(".csv").is_file()
-
-
-def test_layers_measures_every_layer_of_the_shipped_model(tmp_path):
-    output = tmp_path / "layers.nc"
-    words = [sys.executable, "-m", "analysis.layers", "--dataset", "scenes", "--limit", "2", "--output", str(output)]
-    done = subprocess.run(words, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    values = layers.by_layer(read(output))
-    assert dict(values.sizes) == {"model": 1, "dataset": 1, "layer": 12, "feature": 3}
-    assert not values.isnull().any() and output.with_suffix(".png").is_file()
-
-
-def test_recipes_are_found_by_what_they_compute():
-    dataset = sweep([Recipe("mine", "qq", residual=False, ffn=False), feature_recipe("X_attn", 7)])
-    assert sweep_plot.find(dataset, Recipe("clearclip", "qq", residual=False, ffn=False)) == "mine"
-    assert sweep_plot.find(dataset, feature_recipe("X_attn")) is None
-    assert sweep_plot.recipe_of(dataset, "X_attn layer 7") == feature_recipe("X_attn", 7)

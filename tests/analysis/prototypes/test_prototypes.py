@@ -15,7 +15,8 @@ import xarray as xr
 from PIL import Image
 
 import clearclip
-from analysis.plots.lines import FEATURE_STYLE
+from analysis import plots
+from analysis.plots.style import FEATURE_STYLE
 from analysis.probes.probe import Probe
 from analysis.prototypes import __main__ as prototypes
 from analysis.prototypes import run as prototype_run
@@ -332,7 +333,7 @@ def test_table_and_rows_hold_the_numbers(joined):
 
 
 def test_figure_has_a_line_for_each_feature_and_similarity(joined):
-    figure = prototypes.figure(joined)
+    figure = plots.prototypes(joined)
     panels = np.array(figure.axes).reshape(2, 2)
     for row, name in zip(panels, joined.dataset.values, strict=True):
         for panel, model in zip(row, joined.model.values, strict=True):

@@ -6,8 +6,7 @@ from importlib.resources import files
 import pandas as pd
 import pytest
 
-from analysis import ablation, beta
-from analysis.sweeps import published
+from analysis.sweeps import published, recipe_lists
 from clearclip.errors import UserError
 from clearclip.methods.recipes import RECIPES, Recipe, feature_recipe
 from clearclip.models.names import ALIASES
@@ -53,7 +52,13 @@ def test_printed_means_are_those_of_their_rows_but_for_the_known_slips(number):
 
 def test_names_are_this_projects_own():
     rows = published.everything()
-    recipes = {*RECIPES, *(one.name for one in ablation.recipes() + beta.recipes()), "X_res", "X_attn", "X_sum"}
+    recipes = {
+        *RECIPES,
+        *(one.name for one in recipe_lists.ablation() + recipe_lists.beta()),
+        "X_res",
+        "X_attn",
+        "X_sum",
+    }
     assert set(rows.model) <= set(ALIASES) and set(rows.recipe) <= recipes
     assert set(rows.dataset) <= {*published.BENCHMARKS, "mean of 5", "mean of 3", "mean of 8"}
 
@@ -94,9 +99,9 @@ def test_the_same_computation_under_another_name_has_the_same_number():
         "qq -RC-FFN": "clearclip",
         "identity -RC-FFN": "maskclip+clearclip",
     }
-    ours = {one.name: one for one in ablation.recipes()}
+    ours = {recipe.name: recipe for recipe in recipe_lists.ablation()}
     for name, method in same.items():
-        assert published.settings(ours[name]) == published.settings(RECIPES[method])
+        assert ours[name].same(RECIPES[method])
         for dataset in published.WITHOUT_BACKGROUND:
             number = published.value("clip_vitb16", dataset, method)
             assert number is not None and published.value("clip_vitb16", dataset, ours[name]) == number

@@ -758,9 +758,9 @@ def test_nothing_can_be_added_on_a_proxys_grid(clip, dino, knobs):
 @pytest.mark.parametrize(
     ("knobs", "message"),
     [
-        ({"affinity": "qx"}, r"'qx' is no product\. Closest: .*q"),
-        ({"affinity": "qq + "}, r"'' is no product"),
-        ({"affinity": "half*qq"}, r"'half' is no number"),
+        ({"affinity": "qx"}, r"'qx' is not a product\. Closest: .*q"),
+        ({"affinity": "qq + "}, r"'' is not a product"),
+        ({"affinity": "half*qq"}, r"'half' is not a number"),
         ({"beta": 1.01}, r"between 0 and 1"),
         ({"beta": -0.1}, r"between 0 and 1"),
         ({"beta": float("nan")}, r"between 0 and 1"),

@@ -15,8 +15,9 @@ from clearclip.errors import UserError
 from clearclip.methods.dense import DenseEncoder
 from clearclip.pictures import BadImage
 from clearclip.segmentation.labelling import class_scores
-from clearclip.segmentation.overlay import overlaid, palette, side_by_side
-from clearclip.segmentation.segmenter import Segmentation, Segmenter, as_picture
+from clearclip.segmentation.overlay import palette
+from clearclip.segmentation.result import Segmentation
+from clearclip.segmentation.segmenter import Segmenter, as_picture
 from clearclip.segmentation.text import embed
 from clearclip.segmentation.windows import Windows
 
@@ -288,7 +289,7 @@ def test_other_mistakes(model, options, message):
         segmenter(model, **options)
 
 
-# files and figures ---------------------------------------------------------------------------------------------------
+# files ---------------------------------------------------------------------------------------------------------------
 
 
 def test_saved_files(result, tmp_path):
@@ -306,81 +307,6 @@ def test_saved_files(result, tmp_path):
         assert saved["model"] == "open_clip:tiny" and saved["random_weights"] and saved["threshold"] == "none"
     with Image.open(written[2]) as image:
         assert min(image.size) > 200
-
-
-def made(labels, classes, random_weights=True):
-    picture = Image.new("RGB", labels.shape[::-1], "white")
-    scores = np.zeros((len(classes), *labels.shape), np.float32)
-    return Segmentation(picture, labels, scores, tuple(classes), "clip", "some_clip", random_weights, "none")
-
-
-def test_more_than_256_classes_are_saved_with_16_bits(tmp_path):
-    labels = np.uint16([[0, 299, 256], [255, 1, 2]])
-    written = made(labels, [f"class {i}" for i in range(300)]).save(tmp_path, "many")
-    with Image.open(written[0]) as image:
-        assert np.array_equal(np.asarray(image), labels)
-
-
-def test_256_classes_have_a_palette(tmp_path):
-    labels = np.uint8([[0, 255, 254], [7, 8, 128]])
-    written = made(labels, [f"class {i}" for i in range(256)]).save(tmp_path, "many")
-    with Image.open(written[0]) as image:
-        assert image.mode == "P" and np.array_equal(np.asarray(image), labels)
-
-
-def test_the_palette_begins_alike_and_its_colours_differ():
-    colors = palette(60)
-    assert colors.shape == (60, 3) and colors.min() >= 0 and colors.max() <= 1
-    assert np.array_equal(palette(5), colors[:5])
-    assert len({tuple(color) for color in (colors * 255).round()}) == 60
-
-
-def texts(figure):
-    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
-
-
-def test_the_figure_of_one_result():
-    labels = np.uint8([[0, 0, 3], [3, 3, 0]])
-    figure = made(labels, ["woman", "rocket", "flag", "sky"]).figure()
-    assert [axis.get_title() for axis in figure.axes] == ["photo", "clip"]
-    assert texts(figure) == ["woman", "sky"]  # those that occur
-    faces = [patch.get_facecolor()[:3] for patch in figure.legends[0].get_patches()]
-    assert np.allclose(faces, palette(4)[[0, 3]])
-    assert "RANDOM WEIGHTS" in figure.get_suptitle() and "some_clip" in figure.get_suptitle()
-
-
-@pytest.mark.filterwarnings("error")
-def test_a_long_legend_leaves_the_pictures_their_size():
-    heights = []
-    for count in (2, 40, 100):
-        labels = np.resize(np.arange(count, dtype=np.uint8), (30, 40))
-        figure = made(labels, [f"some class {i}" for i in range(count)]).figure()
-        figure.draw_without_rendering()
-        heights.append(figure.axes[0].get_window_extent().height)
-    assert min(heights) > 0.85 * heights[0] > 80
-
-
-def test_trained_weights_have_no_warning():
-    assert made(np.uint8([[0]]), ["woman"], random_weights=False).figure().get_suptitle() == "some_clip"
-
-
-def test_recipes_side_by_side():
-    rows = [
-        {name: made(np.full((4, 6), i, np.uint8), ["a", "b", "c"]) for name in ("clip", "clearclip")} for i in (0, 2)
-    ]
-    figure = side_by_side(rows, truth=[np.full((4, 6), 1, np.uint8), np.full((4, 6), 255, np.uint8)])
-    assert [axis.get_title() for axis in figure.axes] == ["photo", "ground truth", "clip", "clearclip", "", "", "", ""]
-    assert texts(figure) == ["a", "b", "c"]  # b occurs in the true labels only
-    shown = [np.asarray(axis.images[0].get_array()) for axis in figure.axes]
-    assert np.allclose(shown[1], palette(3)[1]) and np.allclose(shown[5], 1)  # 255 is not labelled
-    assert np.allclose(shown[6], overlaid(rows[1]["clip"])) and not np.allclose(shown[2], shown[6])
-
-
-def test_the_overlay_lies_over_the_grey_picture():
-    one = made(np.uint8([[0, 1]]), ["a", "b"])
-    black = Segmentation(Image.new("RGB", (2, 1)), *(getattr(one, key) for key in list(one.__dataclass_fields__)[1:]))
-    assert np.allclose(overlaid(one) - overlaid(black), 0.38, atol=1e-6)
-    assert np.allclose(overlaid(black)[0] / 0.62, palette(2))
 
 
 # the command ---------------------------------------------------------------------------------------------------------

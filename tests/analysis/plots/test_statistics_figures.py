@@ -5,12 +5,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from analysis import channels, entropy, featuremaps, maxima, norms, tokens
-from analysis.plots import lines as plot
+from analysis import plots
+from analysis.plots.feature_surfaces import draw_surface, pooled
+from analysis.plots.panels import axis_label
+from analysis.plots.style import FEATURE_LABEL, FEATURE_STYLE
 from analysis.probes.collection import collect
-from analysis.probes.images import pictures
 from analysis.probes.statistics import FIGURE_4, TOKENS
 from clearclip.errors import UserError
+from clearclip.segmentation.style import style
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +32,11 @@ def close():
     plt.close("all")
 
 
-@pytest.mark.parametrize("module, variable", [(entropy, "entropy"), (maxima, "maximum"), (norms, "frobenius_norm")])
-def test_lines_show_the_means_of_each_feature(dataset, module, variable):
-    figure = module.figure(dataset, "patches")
+@pytest.mark.parametrize(
+    "draw, variable", [(plots.entropy, "entropy"), (plots.maxima, "maximum"), (plots.norms, "frobenius_norm")]
+)
+def test_lines_show_the_means_of_each_feature(dataset, draw, variable):
+    figure = draw(dataset, "patches")
     axes = figure.axes
     assert len(axes) == 2
     for panel, model in zip(axes, dataset.model.values, strict=True):
@@ -43,24 +47,24 @@ def test_lines_show_the_means_of_each_feature(dataset, module, variable):
             )
             np.testing.assert_allclose(line.get_ydata(), expected)
             assert line.get_xdata().tolist() == expected.layer.values.tolist()
-            assert line.get_color() == plot.FEATURE_STYLE[feature]["color"]
+            assert line.get_color() == FEATURE_STYLE[feature]["color"]
         assert panel.get_xlabel() == "layer"
-    assert axes[0].get_ylabel() == plot.axis_label(dataset[variable])
-    assert [text.get_text() for text in figure.legends[0].texts] == list(plot.FEATURE_LABEL.values())
+    assert axes[0].get_ylabel() == axis_label(dataset[variable])
+    assert [text.get_text() for text in figure.legends[0].texts] == list(FEATURE_LABEL.values())
     assert "3 images" in figure.get_supxlabel() and "patch tokens" in figure.get_supxlabel()
 
 
 def test_all_tokens_are_named_in_the_figure(dataset):
-    assert "CLS and registers" in entropy.figure(dataset, "all").get_supxlabel()
+    assert "CLS and registers" in plots.entropy(dataset, "all").get_supxlabel()
 
 
 def test_trained_weights_are_not_called_random(dataset):
     trained = dataset.assign_coords(random_weights=("model", [False, False]))
-    assert [axes.get_title() for axes in entropy.figure(trained).axes] == dataset.model.values.tolist()
+    assert [axes.get_title() for axes in plots.entropy(trained).axes] == dataset.model.values.tolist()
 
 
 def test_sorted_channels_of_every_layer_are_drawn(dataset):
-    figure = channels.figure(dataset)
+    figure = plots.channels(dataset)
     panel = figure.axes[0]
     assert len(panel.lines) == 12
     expected = (
@@ -72,28 +76,17 @@ def test_sorted_channels_of_every_layer_are_drawn(dataset):
 
 
 def test_token_map_holds_the_norms_where_they_lie(dataset):
-    figure = tokens.figure(dataset, map_layer=2)
+    figure = plots.tokens(dataset, map_layer=2)
     shown = [axes.images[0].get_array() for axes in figure.axes if axes.images]
     expected = dataset.token_norm.isel(model=0).sel(feature="X_sum", layer=2, tokens="patches")
     np.testing.assert_array_equal(shown[0], expected.values[1:10].reshape(3, 3))
-
-
-def test_peaks_are_the_largest_entries(dino):
-    maps = featuremaps.feature_maps(dino, pictures(limit=2), (3,), 48)
-    maps.feature_map[0, 1, 0, 2, 4, 200] = -77.0
-    found = featuremaps.peaks(maps.feature_map)
-    first = found[(found.image == maps.image.values[1]) & (found.feature == "X_sum") & (found["rank"] == 1)].iloc[0]
-    assert (first.channel, first.token, first.value) == (200, 4, -77.0)
-    figure = featuremaps.figure(maps)
-    assert len(figure.axes) == 6
-    assert "200" in [text.get_text() for text in figure.axes[5].texts]
 
 
 @pytest.mark.parametrize("shape", [(500, 700), (5, 7), (1, 1), (96, 97)])
 def test_pooled_map_keeps_every_peak(shape):
     values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     values[shape[0] // 2, shape[1] // 3], values[0, -1] = 50.0, -60.0
-    tokens_at, channels_at, cells = featuremaps.pooled(values)
+    tokens_at, channels_at, cells = pooled(values)
     assert cells.shape == (min(shape[0], 96), min(shape[1], 96)) == (len(tokens_at), len(channels_at))
     assert cells.min() == -60.0 and (cells.max() == 50.0 or shape == (1, 1))
     where = np.unravel_index(cells.argmin(), cells.shape)
@@ -107,19 +100,19 @@ def test_surface_names_the_strongest_channels():
     values = np.zeros((50, 70), np.float32)
     values[12, 45], values[7, 8], values[3, 3] = 50.0, -60.0, 20.0
     _, axes = plt.subplots(subplot_kw={"projection": "3d"})
-    featuremaps._surface(axes, values, "#D55E00")
+    draw_surface(axes, values, "#D55E00")
     assert {text.get_text() for text in axes.texts} == {"45", "8", "3"}
 
 
 def test_another_dataset_is_refused(dataset):
     with pytest.raises(UserError, match=r"python -m analysis.tokens"):
-        tokens.figure(dataset.drop_vars("mean_cosine"))
+        plots.tokens(dataset.drop_vars("mean_cosine"))
     with pytest.raises(UserError, match=r"python -m analysis.featuremaps"):
-        featuremaps.figure(dataset)
+        plots.feature_maps(dataset)
 
 
 def test_style_stays_inside():
     before = dict(plt.rcParams)
-    with plot.style():
+    with style():
         assert plt.rcParams["font.size"] == 8
     assert dict(plt.rcParams) == before

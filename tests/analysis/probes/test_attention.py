@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 import clearclip
-from analysis.attention import attention_maps
+from analysis.probes.attention import attention_maps
 from clearclip.errors import UserError
 
 MODELS = {"dino_vits16": 32, "dinov3_vits16": 32, "clip_vitb32": 64}

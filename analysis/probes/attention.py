@@ -1,0 +1,153 @@
+"""Where a token looks: attention maps from q-k, q-q, k-k or v-v products, computed beside the model's own attention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import xarray as xr
+from torch import Tensor
+
+from analysis.probes.collection import describe_model
+from analysis.probes.images import Picture
+from clearclip.errors import UserError
+from clearclip.models.backbone import Backbone
+
+THUMBNAIL = 224  # pixels of the photo that is kept beside its maps
+AFFINITIES = ("qk", "qq", "kk", "vv")
+
+
+def attention_maps(
+    model: Backbone,
+    images: Tensor,
+    layers: Sequence[int] | None = None,
+    heads: Sequence[int] | None = None,
+    affinities: Sequence[str] = ("qk",),
+) -> dict[tuple[int, str], Tensor]:
+    """softmax(s · a·bᵀ) for each layer and product ab, s = head width ^ -½.
+
+    "qk" equals what the model itself uses. Computed from the block's inputs in one pass; the model's fused attention is
+    not switched off.
+
+    Args:
+        images: normalized, (B, 3, H, W).
+        layers: counted from 1; None for all.
+        heads: counted from 1; None for all.
+        affinities: products of `AFFINITIES`.
+
+    Returns: (B, heads, L, L) float32 for each layer and product, on the device.
+    Raises: `UserError` for layers, heads or products that do not exist.
+
+    >>> import clearclip, torch
+    >>> maps = attention_maps(clearclip.load("dino_vits16", random=True), torch.zeros(1, 3, 32, 32), [12], affinities=["qq"])
+    >>> maps[12, "qq"].shape, bool(maps[12, "qq"].sum(-1).allclose(torch.tensor(1.0)))
+    (torch.Size([1, 6, 5, 5]), True)
+    """
+    unknown = [name for name in affinities if name not in AFFINITIES]
+    if unknown:
+        raise UserError(f"affinities {unknown}: choose from {', '.join(AFFINITIES)}.")
+    wrong = [head for head in heads or () if not 1 <= head <= model.heads]
+    if wrong:
+        raise UserError(f"heads {wrong}: {model.name} has heads 1 … {model.heads}.")
+    indices = [head - 1 for head in heads] if heads else list(range(model.heads))
+    maps = {}
+    for layer, seen in model.block_inputs(images, layers).items():
+        block = model.blocks[layer - 1]
+        with model.autocast():
+            parts = dict(zip("qkv", block.qkv(block.norm1(seen.x), seen.rope), strict=True))
+        for name in affinities:
+            a, b = (parts[letter][:, indices].float() for letter in name)  # (B, heads, L, C)
+            with torch.autocast(a.device.type, enabled=False):  # also where the caller has one: the maps are float32
+                maps[layer, name] = torch.softmax(a @ b.mT * a.shape[-1] ** -0.5, -1)
+    return maps
+
+
+def token_attention(
+    model: Backbone,
+    pictures: Sequence[Picture],
+    layers: Sequence[int] | None = None,
+    heads: Sequence[int] | None = None,
+    affinities: Sequence[str] = ("qk",),
+    query: tuple[int, int] | None = None,
+    image_size: int | None = None,
+) -> xr.Dataset:
+    """Attention of one token over the patches of each picture, and the pictures as the model sees them.
+
+    Args:
+        layers: counted from 1; None for the last.
+        heads: counted from 1; None for all.
+        affinities: products of `AFFINITIES`.
+        query: row and column (from 0) of the patch that asks; None for CLS, or the mean over all patches without one.
+        image_size: side in pixels; None for the weights' own.
+
+    Returns: `attention` (model, image, layer, affinity, head, row, column) float32, `photo` (model, image, y, x, rgb).
+    Raises: `UserError` for layers, heads, products or a patch that do not exist.
+    """
+    layers = model.layers(layers or (model.depth,))
+    heads = tuple(heads or range(1, model.heads + 1))
+    rows, columns = model.grid(image_size)
+    if query is not None and not (0 <= query[0] < rows and 0 <= query[1] < columns):
+        raise UserError(f"query {query}: {model.name} sees {rows} × {columns} patches, counted from 0.")
+    transform, first = model.transform(image_size), model.prefix_tokens
+    attention, photos = [], []
+    with torch.inference_mode():
+        for picture in pictures:
+            image = transform(picture.read())  # (3, H, W)
+            photos.append(_thumbnail(image, model.preprocessing))
+            maps = attention_maps(model, image[None], layers, heads, affinities)
+            stacked = torch.stack([torch.stack([maps[layer, name][0] for name in affinities]) for layer in layers])
+            if query is not None:
+                asked = stacked[..., first + query[0] * columns + query[1], first:]
+            else:
+                asked = stacked[..., 0, first:] if first else stacked.mean(-2)  # (layer, affinity, head, hw)
+            attention.append(asked.unflatten(-1, (rows, columns)).cpu().numpy())
+    token = f"patch {query}" if query else "CLS" if first else "mean over patches"
+    dataset = xr.Dataset(
+        {
+            "attention": (
+                ("model", "image", "layer", "affinity", "head", "row", "column"),
+                np.stack(attention)[None],
+                {"long_name": "attention of the asking token", "units": "1"},
+            ),
+            "photo": (
+                ("model", "image", "y", "x", "rgb"),
+                np.stack(photos)[None],
+                {"long_name": "what the model sees"},
+            ),
+        },
+        {
+            "model": [model.name],
+            "image": [picture.name for picture in pictures],
+            "layer": list(layers),
+            "affinity": list(affinities),
+            "head": list(heads),
+            "row": list(range(rows)),
+            "column": list(range(columns)),
+            "query": ("model", [token]),
+            "query_row": ("model", [query[0] if query else -1]),
+            "query_column": ("model", [query[1] if query else -1]),
+        },
+    )
+    return describe_model(dataset, model, image_size, pictures)
+
+
+def patches_covered(dataset: xr.Dataset) -> xr.DataArray:
+    """How far attention is spread, (model, image, layer, affinity, head): exp of its entropy.
+
+    It is the number of patches that the attention covers if it is even on them; NaN for what a model lacks.
+    """
+    share = dataset.attention / dataset.attention.sum(("row", "column"))
+    covered = share.where(share > 0).pipe(lambda p: -p * np.log(p)).sum(("row", "column")).pipe(np.exp)
+    return covered.where(dataset.attention.notnull().any(("row", "column"))).rename("patches_covered")
+
+
+def _thumbnail(image: Tensor, preprocessing: dict[str, Any]) -> np.ndarray:
+    """A normalized image (3, H, W) as the pixels it was made of, small, (224, 224, 3) uint8."""
+    mean, std = (torch.tensor(preprocessing[key]).view(3, 1, 1) for key in ("mean", "std"))
+    pixels = F.interpolate(
+        ((image * std + mean) * 255)[None], size=(THUMBNAIL, THUMBNAIL), mode="bilinear", antialias=True
+    )
+    return pixels[0].clamp(0, 255).round().to(torch.uint8).permute(1, 2, 0).numpy()

@@ -1,0 +1,78 @@
+"""The feature maps themselves, and their strongest channels (paper Fig. 9)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+
+from analysis.probes.collection import describe_model
+from analysis.probes.images import Picture
+from analysis.probes.probe import Probe
+from clearclip.models.backbone import Backbone
+from clearclip.models.block import FEATURES
+
+
+def feature_maps(
+    model: Backbone,
+    pictures: Sequence[Picture],
+    layers: Sequence[int] | None = None,
+    image_size: int | None = None,
+) -> xr.Dataset:
+    """X_res, X_attn and X_sum whole, of few pictures and layers.
+
+    Args:
+        layers: counted from 1; None for the last.
+        image_size: side in pixels; None for the weights' own.
+
+    Returns: `feature_map` (model, image, layer, feature, token, channel) float32.
+    """
+    layers = layers or (model.depth,)
+    transform = model.transform(image_size)
+    probe: Probe[torch.Tensor] = Probe(model, layers, keep=True)
+    maps = []
+    with torch.inference_mode(), probe:
+        for picture in pictures:
+            sites = probe.run(transform(picture.read())[None]).values()
+            maps.append(torch.cat([x.float().cpu() for x in sites]))  # (layer · feature, T, D)
+    values = torch.stack(maps).unflatten(1, (len(layers), len(FEATURES))).numpy()[None]
+    dims = ("model", "image", "layer", "feature", "token", "channel")
+    dataset = xr.Dataset(
+        {"feature_map": (dims, values, {"long_name": "feature map", "units": "model units"})},
+        {
+            "model": [model.name],
+            "image": [picture.name for picture in pictures],
+            "layer": list(layers),
+            "feature": list(FEATURES),
+            "token": np.arange(values.shape[-2]),
+            "channel": np.arange(values.shape[-1]),
+        },
+    )
+    return describe_model(dataset, model, image_size, pictures)
+
+
+def peaks(values: xr.DataArray, count: int = 3) -> pd.DataFrame:
+    """The channels with the largest absolute entry of each map: channel, that entry, its token, and the map's median.
+
+    Args:
+        values: (model, image, layer, feature, token, channel).
+        count: how many channels of each map.
+
+    Returns: one row per model, image, layer, feature and rank; `median` is the median absolute entry, in model units.
+    """
+    rows = []
+    stacked = values.stack(site=("model", "image", "layer", "feature")).transpose("site", "token", "channel")
+    for site, feature_map in zip(stacked.site.values, stacked.values, strict=True):
+        x = feature_map[:, np.isfinite(feature_map).any(0)]  # beside a wider model the missing channels are NaN …
+        x = x[np.isfinite(x).all(1)]  # … and beside one with more tokens the missing tokens
+        if not x.size:
+            continue
+        size = np.abs(x)
+        for rank, channel in enumerate(np.argsort(-size.max(0))[:count], 1):
+            token = int(size[:, channel].argmax())
+            rows.append((*site, rank, int(channel), token, float(x[token, channel]), float(np.median(size))))
+    names = ["model", "image", "layer", "feature", "rank", "channel", "token", "value", "median"]
+    return pd.DataFrame(rows, columns=names)

@@ -1,0 +1,153 @@
+"""What recipes and feature maps make of the same few pictures, as label maps (paper Figs. 1, 3, 7, 10 and 11)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from PIL import Image
+
+from clearclip.datasets.base import Sample
+from clearclip.errors import UserError
+from clearclip.methods.recipes import Recipe, feature_recipe, recipes
+from clearclip.models.backbone import Backbone
+from clearclip.runs import results
+from clearclip.segmentation.segmenter import Segmenter
+
+FEATURES = ("X_sum", "X_res", "X_attn")  # in the order of the paper's Fig. 1
+RECIPES = ("clip", "maskclip", "sclip", "clearclip", *FEATURES)
+LONG_SIDE = 512  # pixels that are kept of a picture's long side
+
+
+def label_maps(
+    model: Backbone,
+    samples: Sequence[Sample],
+    classes: Sequence[str] | Sequence[Sequence[str]] | str,
+    recipes: Sequence[str | Recipe] = RECIPES,
+    batch_size: int = 8,
+    cache: Path | None = None,
+) -> xr.Dataset:
+    """What every recipe makes of a few pictures, from one pass each.
+
+    Args:
+        samples: pictures; a label map of size 0 means that there are no true labels.
+        classes: as for `clearclip.Segmenter`.
+        recipes: names, X_sum, X_res, X_attn or `Recipe`s.
+        batch_size: windows in one forward pass.
+        cache: where text embeddings are kept.
+
+    Returns: `picture` (image, row, column, rgb) uint8, `labels` (model, recipe, image, row, column), and, if there are true
+    labels, `truth` (image, row, column) and `pixel_accuracy` (model, recipe, image) in %, counted on the whole picture.
+    Labels are indices of `class`. The largest value of their type means not labelled, or beyond the picture, whose `height`
+    and `width` lie along `image`.
+    """
+    wanted = recipes_of(recipes)
+    segmenter = Segmenter(model, classes, wanted, batch_size=batch_size, cache=cache)
+    names = [str(name) for name in segmenter.queries.classes]
+    kind: Any = np.uint8 if len(names) < 255 else np.uint16
+    none = int(np.iinfo(kind).max)
+    kept = [segmented(segmenter, sample, kind) for sample in samples]
+    pictures, maps, truths, accuracy = zip(*kept, strict=True)
+    labels = np.stack([_padded([of_picture[i] for of_picture in maps], none) for i in range(len(wanted))])
+    picture_attrs = {"long_name": "picture", "units": "grey levels"}
+    variables: dict[str, Any] = {
+        "picture": (("image", "row", "column", "rgb"), _padded(pictures, 255), picture_attrs),
+        "labels": (
+            ("model", "recipe", "image", "row", "column"),
+            labels[None],
+            {"long_name": "label map", "units": "class index", "not_labelled": none},
+        ),
+    }
+    if all(truth.size for truth in truths):
+        variables["truth"] = (
+            ("image", "row", "column"),
+            _padded(truths, none),
+            {"long_name": "true labels", "units": "class index", "not_labelled": none},
+        )
+        variables["pixel_accuracy"] = (
+            ("model", "recipe", "image"),
+            np.array(accuracy).T[None],
+            {"long_name": "pixel accuracy", "units": "%"},
+        )
+    coords = {
+        "model": [model.name],
+        **Recipe.to_coords(wanted),
+        "image": [sample.name for sample in samples],
+        "class": names,
+        "rgb": ["red", "green", "blue"],
+        "height": ("image", [picture.shape[0] for picture in pictures], {"units": "pixels"}),
+        "width": ("image", [picture.shape[1] for picture in pictures], {"units": "pixels"}),
+        **{name: ("model", [value]) for name, value in results.about_model(model).items()},
+    }
+    return xr.Dataset(variables, coords, {"images": len(samples), **results.provenance()})
+
+
+def recipes_of(names: Sequence[str | Recipe]) -> list[Recipe]:
+    """Recipes by name, where X_sum, X_res and X_attn stand for the feature maps of the last block.
+
+    >>> [recipe.residual for recipe in recipes_of(["X_attn", "clip"])]
+    [False, True]
+    """
+    return recipes([feature_recipe(str(name)) if name in FEATURES else name for name in names])
+
+
+def segmented(
+    segmenter: Segmenter, sample: Sample, kind: Any
+) -> tuple[np.ndarray, list[np.ndarray], np.ndarray, list[float]]:
+    """Picture, label maps and true labels of one sample at the size that is kept, and each recipe's pixel accuracy.
+
+    Args:
+        kind: the integer type of labels; its largest value means not labelled.
+    """
+    by_recipe = segmenter.each(sample.image)[0].values()
+    scale = min(1.0, LONG_SIDE / max(sample.image.size))
+    size = max(1, round(sample.image.width * scale)), max(1, round(sample.image.height * scale))
+    label = np.asarray(sample.label)
+    known = (label >= 0) & (label < len(segmenter.queries.classes))
+    truth = np.where(known, label, np.iinfo(kind).max).astype(kind)
+    accuracy = [
+        float(100 * (result.labels == truth)[known].mean()) if known.any() else np.nan
+        for result in by_recipe
+        if label.size
+    ]
+    picture = np.asarray(sample.image if scale == 1 else sample.image.resize(size, Image.Resampling.LANCZOS))
+    maps = [_nearest(result.labels.astype(kind), size) for result in by_recipe]
+    return picture, maps, _nearest(truth, size) if label.size else truth, accuracy
+
+
+def _nearest(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Labels (H, W) at another size (width, height), each the nearest pixel's."""
+    columns, rows = (
+        ((np.arange(n) + 0.5) * of / n).astype(int) for n, of in zip(size, labels.shape[::-1], strict=True)
+    )
+    return labels[rows[:, None], columns]
+
+
+def _padded(arrays: Sequence[np.ndarray], fill: int) -> np.ndarray:
+    """Arrays (H, W, …) of several sizes in one, filled up at the bottom and on the right."""
+    height, width = (max(a.shape[axis] for a in arrays) for axis in (0, 1))
+    spare = [((0, height - a.shape[0]), (0, width - a.shape[1]), *[(0, 0)] * (a.ndim - 2)) for a in arrays]
+    return np.stack([np.pad(a, pad, constant_values=fill) for a, pad in zip(arrays, spare, strict=True)])
+
+
+def read(path: Path) -> xr.Dataset:
+    """Read a Dataset of label maps.
+
+    Raises: `UserError` for another file.
+    """
+    dataset = results.read(path)
+    if "labels" not in dataset or "picture" not in dataset:
+        raise UserError(f"{path} has no label maps: write it with python -m analysis.maps.")
+    return dataset
+
+
+def accuracy_table(dataset: xr.Dataset) -> pd.DataFrame | None:
+    """Pixel accuracy in %, one row per model and picture, one column per recipe; None without true labels."""
+    if "pixel_accuracy" not in dataset:
+        return None
+    stacked = dataset.pixel_accuracy.reset_coords(drop=True).transpose("model", "image", "recipe")
+    return stacked.stack(line=("model", "image")).to_pandas().T

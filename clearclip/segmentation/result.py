@@ -1,0 +1,91 @@
+"""What a Segmenter gives back: the labels and scores of one picture, their files, and several of them as one figure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from clearclip.segmentation.overlay import Row, draw_rows, fixed_colors, palette, tinted, titles
+from clearclip.segmentation.style import save
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """One picture's result: labels (H, W), scores (classes, H, W) in [0, 1], and what they mean."""
+
+    picture: Image.Image
+    labels: np.ndarray  # (H, W) uint8 or uint16, the index of the class
+    scores: np.ndarray  # (C, H, W) float32, softmax over all names, the highest name of each class
+    classes: tuple[str, ...]
+    recipe: str
+    model: str
+    random_weights: bool
+    threshold: str  # how pixels became background, in words
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The share of the picture that each class covers."""
+        counts = np.bincount(self.labels.ravel(), minlength=len(self.classes))
+        return dict(zip(self.classes, (counts / self.labels.size).tolist(), strict=True))
+
+    def figure(self) -> Figure:
+        """The picture with its classes laid over it, and a legend."""
+        return side_by_side([{self.recipe: self}])
+
+    def save(self, folder: str | os.PathLike[str], name: str) -> list[Path]:
+        """Write `name`.png (labels as a palette picture), `name`.npz (labels, scores, names) and `name`_overlay.png."""
+        root = Path(folder)
+        paths = [root / f"{name}.png", root / f"{name}.npz", root / f"{name}_overlay.png"]
+        paths[0].parent.mkdir(parents=True, exist_ok=True)
+        if len(self.classes) <= 256:
+            image = Image.fromarray(self.labels.astype(np.uint8)).convert("P")
+            image.putpalette((palette(len(self.classes)) * 255).round().astype(np.uint8).tobytes())
+        else:
+            image = Image.fromarray(self.labels)
+        text = PngInfo()
+        origin = "RANDOM WEIGHTS, the picture means nothing" if self.random_weights else "classes from 0"
+        text.add_itxt("Description", f"{self.model}, {self.recipe}, {origin}: {', '.join(self.classes)}")
+        image.save(paths[0], pnginfo=text)
+        facts = {"classes": self.classes, "recipe": self.recipe, "model": self.model, "threshold": self.threshold}
+        np.savez(
+            paths[1],
+            labels=self.labels,
+            scores=self.scores.astype(np.float16),
+            random_weights=self.random_weights,
+            **{key: np.array(value) for key, value in facts.items()},  # type: ignore[arg-type]
+        )
+        save(self.figure(), paths[2])
+        return paths
+
+
+def overlaid(result: Segmentation) -> np.ndarray:
+    """The picture in gray with its classes in color over it, (H, W, 3) in [0, 1]."""
+    return tinted(np.asarray(result.picture), result.labels, palette(len(result.classes)))
+
+
+def side_by_side(results: Sequence[Mapping[str, Segmentation]], truth: Sequence[np.ndarray] | None = None) -> Figure:
+    """One row per picture: the photo, the true labels if given, then every recipe; one legend of the visible classes.
+
+    Args:
+        results: for each picture its results by recipe, as `Segmenter.each` gives them.
+        truth: true labels (H, W) of each picture.
+    """
+    first = next(iter(results[0].values()))
+    rows = [
+        Row(
+            np.asarray(next(iter(by_recipe.values())).picture),
+            {name: result.labels for name, result in by_recipe.items()},
+            None if truth is None else truth[i],
+        )
+        for i, by_recipe in enumerate(results)
+    ]
+    title = f"{first.model} · RANDOM WEIGHTS, the picture means nothing" if first.random_weights else first.model
+    width = 1.9 if len(titles(rows[0])) > 2 else 2.6
+    return draw_rows(rows, fixed_colors(rows, first.classes), title, first.random_weights, width)
