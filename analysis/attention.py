@@ -6,53 +6,71 @@ Without --query the CLS token asks (the mean over all patches, where there is no
 The library's fused attention stays on: the maps are computed beside it from the block's own q, k and v.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from analysis.commands import Options, announce, load_one_by_one, paths, with_origin
-from clearclip.cli import options, run
-from clearclip.errors import UserError
+from analysis import commands
+from clearclip import cli
+from clearclip.models.names import SHIPPED
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
-@dataclass(frozen=True)
-class AttentionOptions(Options):
+@dataclass(frozen=True, kw_only=True)
+class Options:
     """Which model, which pictures, which layers, heads and products, and where the results go."""
 
-    limit: int | None = 3
-    """Only the first so many pictures."""
+    models: cli.Models = cli.Models(SHIPPED)
+    pictures: commands.Pictures = commands.Pictures()
+    layers: commands.Layers = commands.Layers()
     affinity: tuple[Literal["qk", "qq", "kk", "vv"], ...] = ("qk", "qq")
     """Which products: qk is the model's own attention, the others are self-self attention."""
     heads: tuple[int, ...] = ()
     """Only these heads, counted from 1; the figure shows the mean over the heads that are in the Dataset."""
     query: tuple[int, int] | None = None
     """Row and column (from 0) of the patch that asks; by default the CLS token does."""
+    running: cli.Running = cli.Running(limit=3)
+    result: cli.Result = cli.Result(Path("results/attention.nc"))
+    drawing: commands.Drawing = commands.Drawing()
+
+
+def run(options: Options) -> xr.Dataset:
+    """Attention of the asking token over the patches of each picture."""
+    from analysis.probes.attention import token_attention
+
+    return commands.each_model(
+        options,
+        lambda model, pictures: token_attention(
+            model,
+            pictures,
+            options.layers.layers,
+            options.heads,
+            options.affinity,
+            options.query,
+            options.pictures.image_size,
+        ),
+    )
 
 
 def main() -> None:
     """The command `python -m analysis.attention`."""
-    chosen = options(AttentionOptions, __doc__ or "")
+    options = cli.parse(Options, __doc__)
     from analysis import plots
-    from analysis.probes.attention import patches_covered, token_attention
+    from analysis.probes import attention
 
-    output, drawing = paths(chosen, "attention")
-    dataset = load_one_by_one(
-        chosen,
-        output,
-        lambda model, source: token_attention(
-            model, source, chosen.layers, chosen.heads, chosen.affinity, chosen.query, chosen.image_size
-        ),
+    commands.present(
+        run,
+        options,
+        read=attention.read,
+        report=attention.report,
+        rows=attention.tidy,
+        draw=plots.attention,
     )
-    if "attention" not in dataset:
-        raise UserError(f"{chosen.data} has no attention maps: write it with python -m analysis.attention.")
-    covered = patches_covered(dataset)
-    table = covered.mean(("image", "head")).stack(column=("model", "affinity")).to_pandas()
-    print(
-        f"patches that the attention covers (exp of its entropy), mean over images and heads, {dataset.sizes['image']} images"
-    )
-    print(table.to_string(float_format=lambda value: f"{value:.4g}", na_rep=""))
-    rows = covered.reset_coords(drop=True).to_dataframe().reset_index().dropna(subset="patches_covered")
-    announce(dataset, with_origin(rows, dataset), plots.attention(dataset), output, drawing, new=chosen.data is None)
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # doors answer --help at once, so what they call is imported 
 
     from analysis.probes.images import Picture
     from analysis.probes.statistics import Statistic
+    from clearclip.models.backbone import Backbone
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,17 @@ class Presentable(Protocol):
     def drawing(self) -> Drawing: ...  # noqa: D102
 
 
+class PicturesOptions(Protocol):
+    """The options of any door that looks at a few pictures."""
+
+    @property
+    def models(self) -> Models: ...  # noqa: D102
+    @property
+    def pictures(self) -> Pictures: ...  # noqa: D102
+    @property
+    def running(self) -> Running: ...  # noqa: D102
+
+
 Options = TypeVar("Options", bound=Presentable)
 Statistics = TypeVar("Statistics", bound=StatisticsOptions)
 Sweep = TypeVar("Sweep", bound=SweepOptions)
@@ -121,6 +133,17 @@ def statistics(options: StatisticsOptions, wanted: Sequence[str] | dict[str, Sta
         batch_size=options.running.batch_size,
         strict=options.running.strict,
     )
+
+
+def each_model(
+    options: PicturesOptions, measure: Callable[[Backbone, list[Picture]], xr.Dataset]
+) -> xr.Dataset:
+    """One Dataset of `measure(model, pictures)` over all models, of those pictures that can be read."""
+    from analysis.probes import store
+    from analysis.probes.images import readable
+
+    pictures = readable(listed(options.models, options.pictures, options.running), options.running.strict)
+    return store.merge_models([measure(load(), pictures) for load in loaders(options.models, options.running)])
 
 
 # from Dataset to table and figure ------------------------------------------------------------------------------------
@@ -160,7 +183,8 @@ def present_statistics(
     draw: Callable[[xr.Dataset, str], Figure],
 ) -> None:
     """`present` for statistics, with the table of one of them."""
-    from analysis.probes import store, table
+    from analysis.probes import store
+    from analysis.probes.table import layer_table, tidy
 
     tokens = options.shown.tokens
 
@@ -174,8 +198,8 @@ def present_statistics(
         run,
         options,
         read=read,
-        report=lambda dataset: table.layers(dataset, variable, tokens),
-        rows=table.tidy,
+        report=lambda dataset: layer_table(dataset, variable, tokens),
+        rows=tidy,
         draw=lambda dataset: draw(dataset, tokens),
     )
 

@@ -6,47 +6,50 @@ The Dataset holds the whole maps (image, layer, feature, token, channel), so nam
 it is two pictures and the last layer.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from analysis.commands import Options, announce, load_one_by_one, paths, with_origin
-from clearclip.cli import options, run
-from clearclip.errors import UserError
+from analysis import commands
+from clearclip import cli
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
-@dataclass(frozen=True)
-class FeaturemapOptions(Options):
+@dataclass(frozen=True, kw_only=True)
+class Options(commands.StatisticsOptions):
     """Which model, which pictures, which layers, and where the results go."""
 
-    limit: int | None = 2
-    """Only the first so many pictures."""
+    running: cli.Running = cli.Running(limit=2)
+    result: cli.Result = cli.Result(Path("results/featuremaps.nc"))
+
+
+def run(options: Options) -> xr.Dataset:
+    """X_res, X_attn and X_sum whole, of few pictures and layers."""
+    from analysis.probes.feature_maps import feature_maps
+
+    layers, size = options.layers.layers or None, options.pictures.image_size
+    return commands.each_model(options, lambda model, pictures: feature_maps(model, pictures, layers, size))
 
 
 def main() -> None:
     """The command `python -m analysis.featuremaps`."""
-    chosen = options(FeaturemapOptions, __doc__ or "")
+    options = cli.parse(Options, __doc__)
     from analysis import plots
-    from analysis.probes.feature_maps import feature_maps, peaks
+    from analysis.probes import feature_maps
 
-    output, drawing = paths(chosen, "featuremaps")
-    dataset = load_one_by_one(
-        chosen, output, lambda model, source: feature_maps(model, source, chosen.layers or None, chosen.image_size)
-    )
-    if "feature_map" not in dataset:
-        raise UserError(f"{chosen.data} has no feature maps: write it with python -m analysis.featuremaps.")
-    rows = peaks(dataset.feature_map)
-    print(f"channels with the largest absolute entry [model units], {len(dataset.image)} images, all tokens")
-    print(
-        rows[rows["rank"] == 1].drop(columns="rank").to_string(index=False, float_format=lambda value: f"{value:.4g}")
-    )
-    announce(
-        dataset,
-        with_origin(rows, dataset),
-        plots.feature_maps(dataset, chosen.tokens),
-        output,
-        drawing,
-        new=chosen.data is None,
+    commands.present(
+        run,
+        options,
+        read=feature_maps.read,
+        report=feature_maps.report,
+        rows=feature_maps.tidy,
+        draw=lambda dataset: plots.feature_maps(dataset, options.shown.tokens),
     )
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

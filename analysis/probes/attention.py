@@ -144,6 +144,33 @@ def patches_covered(dataset: xr.Dataset) -> xr.DataArray:
     return covered.where(dataset.attention.notnull().any(("row", "column"))).rename("patches_covered")
 
 
+def read(path: Path) -> xr.Dataset:
+    """Read a Dataset of attention maps.
+
+    Raises: `UserError` for another file.
+    """
+    dataset = store.read(path)
+    if "attention" not in dataset:
+        raise UserError(f"{path} has no attention maps: write it with python -m analysis.attention.")
+    return dataset
+
+
+def report(dataset: xr.Dataset) -> str:
+    """How many patches the attention covers, layers × models and products."""
+    covered = patches_covered(dataset)
+    table = covered.mean(("image", "head")).stack(column=("model", "affinity")).to_pandas()
+    about = "patches that the attention covers (exp of its entropy), mean over images and heads"
+    return f"{about}, {dataset.sizes['image']} images\n" + table.to_string(
+        float_format=lambda value: f"{value:.4g}", na_rep=""
+    )
+
+
+def tidy(dataset: xr.Dataset) -> pd.DataFrame:
+    """One row per model, image, layer, product and head: how many patches the attention covers."""
+    rows = patches_covered(dataset).reset_coords(drop=True).to_dataframe().reset_index()
+    return with_origin(rows.dropna(subset="patches_covered"), dataset)
+
+
 def _thumbnail(image: Tensor, preprocessing: dict[str, Any]) -> np.ndarray:
     """A normalized image (3, H, W) as the pixels it was made of, small, (224, 224, 3) uint8."""
     mean, std = (torch.tensor(preprocessing[key]).view(3, 1, 1) for key in ("mean", "std"))

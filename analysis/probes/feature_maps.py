@@ -76,3 +76,27 @@ def peaks(values: xr.DataArray, count: int = 3) -> pd.DataFrame:
             rows.append((*site, rank, int(channel), token, float(x[token, channel]), float(np.median(size))))
     names = ["model", "image", "layer", "feature", "rank", "channel", "token", "value", "median"]
     return pd.DataFrame(rows, columns=names)
+
+
+def read(path: Path) -> xr.Dataset:
+    """Read a Dataset of feature maps.
+
+    Raises: `UserError` for another file.
+    """
+    dataset = store.read(path)
+    if "feature_map" not in dataset:
+        raise UserError(f"{path} has no feature maps: write it with python -m analysis.featuremaps.")
+    return dataset
+
+
+def report(dataset: xr.Dataset) -> str:
+    """The strongest channel of every map."""
+    rows = peaks(dataset.feature_map)
+    table = rows[rows["rank"] == 1].drop(columns="rank")
+    about = f"channels with the largest absolute entry [model units], {len(dataset.image)} images, all tokens"
+    return f"{about}\n" + table.to_string(index=False, float_format=lambda value: f"{value:.4g}")
+
+
+def tidy(dataset: xr.Dataset) -> pd.DataFrame:
+    """One row per model, image, layer, feature and rank: the strongest channels."""
+    return with_origin(peaks(dataset.feature_map), dataset)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ def label_maps(
     recipes: Sequence[str | Recipe] = RECIPES,
     batch_size: int = 8,
     cache: Path | None = None,
+    prompts: str | Sequence[str] = "imagenet",
 ) -> xr.Dataset:
     """What every recipe makes of a few pictures, from one pass each.
 
@@ -39,6 +41,7 @@ def label_maps(
         recipes: names, X_sum, X_res, X_attn or `Recipe`s.
         batch_size: windows in one forward pass.
         cache: where text embeddings are kept.
+        prompts: templates, as for `clearclip.Segmenter`.
 
     Returns: `picture` (image, row, column, rgb) uint8, `labels` (model, recipe, image, row, column), and, if there are true
     labels, `truth` (image, row, column) and `pixel_accuracy` (model, recipe, image) in %, counted on the whole picture.
@@ -46,7 +49,7 @@ def label_maps(
     and `width` lie along `image`.
     """
     wanted = recipes_of(recipes)
-    segmenter = Segmenter(model, classes, wanted, batch_size=batch_size, cache=cache)
+    segmenter = Segmenter(model, classes, wanted, batch_size=batch_size, cache=cache, prompts=prompts)
     names = [str(name) for name in segmenter.queries.classes]
     kind: Any = np.uint8 if len(names) < 255 else np.uint16
     none = int(np.iinfo(kind).max)
@@ -145,9 +148,36 @@ def read(path: Path) -> xr.Dataset:
     return dataset
 
 
-def accuracy_table(dataset: xr.Dataset) -> pd.DataFrame | None:
-    """Pixel accuracy in %, one row per model and picture, one column per recipe; None without true labels."""
-    if "pixel_accuracy" not in dataset:
-        return None
-    stacked = dataset.pixel_accuracy.reset_coords(drop=True).transpose("model", "image", "recipe")
-    return stacked.stack(line=("model", "image")).to_pandas().T
+def merge(parts: Sequence[xr.Dataset], source: str) -> xr.Dataset:
+    """One Dataset of several models; `source` names the data set, "" for photographs."""
+    whole = xr.concat(
+        parts, "model", data_vars="minimal", coords="minimal", compat="override", combine_attrs="override"
+    )
+    return whole.assign_attrs(dataset=source)
+
+
+def report(dataset: xr.Dataset) -> str:
+    """Which models, and the pixel accuracy of every recipe on every picture where there are true labels."""
+    lines = [f"label maps of {', '.join(dataset.model.values)}, {dataset.sizes['image']} pictures"]
+    if "pixel_accuracy" in dataset:
+        stacked = dataset.pixel_accuracy.reset_coords(drop=True).transpose("model", "image", "recipe")
+        table = stacked.stack(line=("model", "image")).to_pandas().T
+        lines += ["pixel accuracy [%]", table.to_string(float_format=lambda value: f"{value:.1f}", na_rep="")]
+    return "\n".join(lines)
+
+
+def tidy(dataset: xr.Dataset) -> pd.DataFrame:
+    """One row per model, recipe, picture and class: the share of the picture that it covers, and the pixel accuracy in %."""
+    frames = []
+    for model, recipe, image in product(dataset.model.values, dataset.recipe.values, dataset.image.values):
+        cell = dataset.sel(model=model, recipe=recipe, image=image)
+        labels = cell.labels.values[: int(cell.height), : int(cell.width)]
+        shares = np.bincount(labels.ravel(), minlength=dataset.sizes["class"])[: dataset.sizes["class"]] / labels.size
+        rows = pd.DataFrame({"class": dataset["class"].values, "share": shares})
+        rows = rows.assign(model=model, recipe=recipe, image=image, random_weights=bool(cell.random_weights))
+        if "pixel_accuracy" in cell:
+            rows["pixel_accuracy"] = float(cell.pixel_accuracy)
+        frames.append(rows[rows.share > 0])
+    first = ["model", "recipe", "image", "class"]
+    rows = pd.concat(frames, ignore_index=True)
+    return rows[[*first, *(column for column in rows if column not in first)]]

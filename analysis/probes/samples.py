@@ -1,0 +1,47 @@
+"""A few pictures at a time, those that can be read, with their true labels where they have any."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from analysis.probes.images import Picture
+from clearclip.datasets import LabelledPictures, Sample
+from clearclip.errors import UserError
+from clearclip.pictures import BadImage
+
+T = TypeVar("T")
+
+
+def photographed(pictures: Sequence[Picture]) -> Iterator[Callable[[], Sample]]:
+    """Readers of pictures without labels: their label maps have size 0."""
+    none = np.zeros((0, 0), np.uint8)
+    return ((lambda picture=picture: Sample(picture.read(), none, picture.name)) for picture in pictures)
+
+
+def labelled(dataset: LabelledPictures, first: int = 0) -> Iterator[Callable[[], Sample]]:
+    """Readers of the pairs of a data set, from one of them on; raises `UserError` if there is none."""
+    if not 0 <= first < len(dataset):
+        raise UserError(f"first {first}: {dataset.name} has {len(dataset)} pictures, counted from 0.")
+    return ((lambda i=i: dataset[i]) for i in range(first, len(dataset)))
+
+
+def usable(readers: Iterable[Callable[[], T]], limit: int | None = None, strict: bool = False) -> list[T]:
+    """What can be read, up to a number; what cannot is named and left out, or refused if `strict`."""
+    if limit is not None and limit < 1:
+        raise UserError(f"limit {limit}: at least one picture is needed.")
+    good: list[T] = []
+    for read in readers:
+        try:
+            good.append(read())
+        except BadImage as error:
+            if strict:
+                raise UserError(f"{error} (refused because of strict)") from error
+            print(f"skipped: {error}")
+        if len(good) == limit:
+            break
+    if not good:
+        raise UserError("not one picture could be used.")
+    return good
