@@ -1,5 +1,5 @@
 from . import plots
-from .attention import attention_maps
+from .probes.attention import attention_maps
 from .probes.collection import collect
 from .probes.probe import Probe
 from .probes.statistics import STATISTICS, Statistic

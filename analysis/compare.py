@@ -39,7 +39,7 @@ def main() -> None:
     from analysis import plots
     from analysis.sweeps import table
 
-    commands.present_sweep(run, options, plots.compare, table.compare)
+    commands.present_sweep(run, options, plots.compare, table.methods)
 
 
 if __name__ == "__main__":

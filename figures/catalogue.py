@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from analysis import plots
+from analysis.plots.style import DOUBLE
 from clearclip.errors import UserError, closest
 from figures import features, layouts, readings
 from figures.radar import methods_on_benchmarks
@@ -30,7 +31,7 @@ class Entry:
         return self.name.startswith("table")
 
 
-_label_maps = partial(plots.label_maps, recipes=METHODS, width=plots.DOUBLE)
+_label_maps = partial(plots.label_maps, recipes=METHODS, width=DOUBLE)
 
 ENTRIES: dict[str, Entry] = {
     entry.name: entry

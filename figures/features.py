@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import plots
-from analysis.probes import label_maps
+from analysis.plots.label_pictures import heading, rows
 from analysis.sweeps.published import reference
 from clearclip.errors import UserError
 from clearclip.segmentation.overlay import draw_row, few_colors, handles, titles
@@ -49,7 +49,7 @@ def norms_and_miou(dataset: xr.Dataset) -> Figure:
 def mean_and_maps(layers: xr.Dataset, pictures: xr.Dataset) -> Figure:
     """Fig. 3: bars for the first model of both Datasets, on COCO-Stuff or else the first dataset, and three pictures' maps."""
     model = str(pictures.model.values[0])
-    rows = label_maps.rows(pictures, model, SHOWN, range(min(PICTURES, pictures.sizes["image"])))
+    lines = rows(pictures, model, SHOWN, range(min(PICTURES, pictures.sizes["image"])))
     colors = few_colors(rows, pictures["class"].values.tolist())
     names = titles(rows[0])
     ratios = [row.picture.shape[0] / row.picture.shape[1] for row in rows]
@@ -68,8 +68,8 @@ def mean_and_maps(layers: xr.Dataset, pictures: xr.Dataset) -> Figure:
             for panel, name in zip(line, names, strict=True):
                 panel.set_title(name if i == 0 else "")
         figure.legend(handles=handles(colors), loc="outside lower right", ncols=5)
-        heading, warn = label_maps.heading(pictures, model)
-        figure.suptitle(heading, fontsize=8, color=WARNING_COLOR if warn else "#555555")
+        text, warn = heading(pictures, model)
+        figure.suptitle(text, fontsize=8, color=WARNING_COLOR if warn else "#555555")
     return figure
 
 

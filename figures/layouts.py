@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import pandas as pd
 import xarray as xr
 from analysis.sweeps.labels import METHOD_LABEL, dataset_label
-from analysis.sweeps.read import beta_label, betas, for_mean, recipe_of
+from analysis.sweeps.read import by_beta, for_mean
 from analysis.sweeps.table import DIFFERENCE, MEASURED, PUBLISHED, beside
 
-from analysis.plots.panels import images, shipped
+from analysis.plots.legends import images, shipped
 from analysis.sweeps import published, recipe_lists
-from clearclip.methods.recipes import RECIPES
+from clearclip.methods.recipes import RECIPES, Recipe
 
 PAPER = "clip_vitb16"
 ADDED_TO = (  # of Table 5
@@ -52,8 +52,8 @@ def _methods(dataset: xr.Dataset, number: int, benchmarks: Sequence[str], backgr
 
 def table_4(dataset: xr.Dataset) -> pd.DataFrame:
     """Rows are models, measured, published, difference; columns are β in % and the normalised X_res; mean mIoU in %."""
-    names, datasets = betas(dataset), for_mean(dataset, published.BENCHMARKS)
-    recipes = {beta_label(recipe): (name, recipe) for name in names for recipe in [recipe_of(dataset, name)]}
+    datasets, by_name = for_mean(dataset, published.BENCHMARKS), Recipe.from_coords(dataset)
+    recipes = {label: (name, by_name[name]) for label, name in by_beta(dataset).items()}
     numbers = {label: published.mean(PAPER, published.BENCHMARKS, recipe) for label, (_, recipe) in recipes.items()}
     printed = {label: number for label, number in numbers.items() if number is not None}
     whole = set(datasets) == set(published.BENCHMARKS)

@@ -13,7 +13,8 @@ from analysis.sweeps.read import find
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.plots.panels import caption, method_legend, title
+from analysis.plots.legends import method_legend, sweep_caption
+from analysis.plots.panels import title
 from analysis.sweeps import published
 from analysis.sweeps.published import BENCHMARKS
 from clearclip.methods.recipes import RECIPES
@@ -57,7 +58,7 @@ def methods_on_benchmarks(dataset: xr.Dataset) -> Figure:
             if any(axes.get_legend_handles_labels()[1].count(label(method)) for axes in figure.axes)
         ]
         method_legend(figure, {label(method): METHOD_STYLE[method] for method in known})
-        caption(figure, dataset, names, "solid: measured, dashed: published" if round_panels else "bars: measured")
+        sweep_caption(figure, dataset, names, "solid: measured, dashed: published" if round_panels else "bars: measured")
     return figure
 
 

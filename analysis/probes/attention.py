@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 import xarray as xr
 from torch import Tensor
 
+from analysis.probes import store
 from analysis.probes.collection import describe_model
 from analysis.probes.images import Picture
+from analysis.probes.table import with_origin
 from clearclip.errors import UserError
 from clearclip.models.backbone import Backbone
 

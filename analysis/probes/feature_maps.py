@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
 
+from analysis.probes import store
 from analysis.probes.collection import describe_model
 from analysis.probes.images import Picture
 from analysis.probes.probe import Probe
+from analysis.probes.table import with_origin
 from clearclip.models.backbone import Backbone
 from clearclip.models.block import FEATURES
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
+
+from clearclip.datasets import facts
 
 METHOD_LABEL = {
     "clip": "CLIP",
@@ -19,17 +22,6 @@ METHOD_LABEL = {
     "resclip": "ResCLIP (in part)",
     "proxyclip": "ProxyCLIP",
 }
-DATASET_LABEL = {
-    "voc20": "VOC20",
-    "voc21": "VOC21",
-    "context59": "Context59",
-    "context60": "Context60",
-    "coco_object": "COCO-Object",
-    "coco_stuff": "COCO-Stuff",
-    "cityscapes": "Cityscapes",
-    "ade20k": "ADE20K",
-    "scenes_background": "scenes with\nbackground",
-}
 
 
 def method_label(name: str) -> str:
@@ -42,12 +34,13 @@ def method_label(name: str) -> str:
 
 
 def dataset_label(name: str) -> str:
-    """A data set as a reader knows it.
+    """A data set as a reader knows it, on two lines if it is long.
 
-    >>> dataset_label("coco_stuff"), dataset_label("mine")
-    ('COCO-Stuff', 'mine')
+    >>> dataset_label("coco_stuff"), dataset_label("scenes_background"), dataset_label("mine")
+    ('COCO-Stuff', 'scenes with\\nbackground', 'mine')
     """
-    return DATASET_LABEL.get(name, name)
+    title = facts(name).title
+    return name if title == name else "\n".join(wrap(title, 12, break_on_hyphens=False))
 
 
 def mean_label(names: Sequence[str]) -> str:

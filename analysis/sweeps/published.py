@@ -9,22 +9,16 @@ from importlib.resources import files
 import pandas as pd
 
 from analysis.sweeps import recipe_lists
+from clearclip import datasets
 from clearclip.errors import UserError
 from clearclip.methods.recipes import RECIPES, Recipe, feature_recipe
 from clearclip.models.block import FEATURES
 
-WITHOUT_BACKGROUND = ("voc20", "context59", "coco_stuff", "cityscapes", "ade20k")
-WITH_BACKGROUND = ("voc21", "context60", "coco_object")
+PRINTED = {name: kind.facts for name, kind in datasets.BENCHMARKS.items() if kind.facts.printed}
+WITHOUT_BACKGROUND = tuple(name for name, facts in PRINTED.items() if not facts.background)
+WITH_BACKGROUND = tuple(name for name, facts in PRINTED.items() if facts.background)
 BENCHMARKS = (*WITHOUT_BACKGROUND, *WITH_BACKGROUND)
-COLUMNS = {
-    "VOC20": "voc20",
-    "VOC21": "voc21",
-    "Context59": "context59",
-    "Context60": "context60",
-    "COCOObject": "coco_object",
-    "COCOStuff": "coco_stuff",
-    "Cityscapes": "cityscapes",
-    "ADE20K": "ade20k",
+COLUMNS = {facts.printed: name for name, facts in PRINTED.items()} | {
     "average": "mean of 5",
     "average_printed": "mean of 5",
     "average_of_8": "mean of 8",
@@ -61,7 +55,7 @@ def has_background(dataset: str) -> bool:
     >>> has_background("voc21"), has_background("scenes_background"), has_background("scenes")
     (True, True, False)
     """
-    return dataset in WITH_BACKGROUND or dataset.endswith("_background")
+    return datasets.facts(dataset).background
 
 
 def reference(name: str) -> pd.DataFrame:

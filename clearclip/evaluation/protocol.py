@@ -17,8 +17,9 @@ def threshold(dataset: str, recipe: Recipe) -> float:
     ([0.2, 0.5], 0.0)
     """
     known = facts(dataset)
-    untouched = replace(recipe, name="") == replace(RECIPES["clip"], name="")
-    return known.clip_threshold if untouched and known.clip_threshold is not None else known.threshold
+    if known.clip_threshold is not None and recipe.same(RECIPES["clip"]):
+        return known.clip_threshold
+    return known.threshold
 
 
 def windows(dataset: str, model: Backbone) -> Windows:
