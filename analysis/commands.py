@@ -109,13 +109,13 @@ def collect_all(chosen: Options, statistics: Any, output: Path) -> "xr.Dataset":
     from analysis.probes import store
     from analysis.probes.collection import collect
     from analysis.probes.images import pictures
-    from clearclip.runs import results
+    from clearclip.runs import results, unfinished_files
     from clearclip.runs.processes import processes
 
     source = pictures(chosen.sources, chosen.limit)
     collected, kept = [], []
     for name, load in zip(chosen.models, models(chosen), strict=True):
-        unfinished = results.unfinished(output, name)
+        unfinished = unfinished_files.beside(output, name)
         collected.append(
             collect(
                 load(),
@@ -132,7 +132,7 @@ def collect_all(chosen: Options, statistics: Any, output: Path) -> "xr.Dataset":
     dataset = store.merge_models(collected)
     processes().leave_the_rest_to_the_first()
     results.write(dataset, output)
-    results.discard(kept)
+    unfinished_files.discard(kept)
     return dataset
 
 

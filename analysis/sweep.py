@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clearclip.errors import UserError
-from clearclip.evaluation.table import GridOptions, evaluate_grid, output_file, report, table
+from clearclip.evaluation.door import GridOptions, evaluate_grid, output_file, report
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
     from matplotlib.figure import Figure
 
-    from clearclip.evaluation.table import Recipes
+    from clearclip.evaluation.sweep import Recipes
 
 DIMS = {"model", "dataset", "recipe", "class"}
 
@@ -33,7 +33,7 @@ def sweep_command(
     command: str,
     recipes: "Recipes",
     draw: "Callable[[xr.Dataset], Figure]",
-    show: "Callable[[xr.Dataset], pd.DataFrame]" = table,
+    show: "Callable[[xr.Dataset], pd.DataFrame] | None" = None,
     norms: bool = False,
 ) -> None:
     """The way of every sweep: evaluate all recipes, print the table, write Dataset, csv and figure, and say where."""

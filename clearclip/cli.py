@@ -8,7 +8,7 @@ from typing import NoReturn, TypeVar
 
 import tyro
 
-from clearclip.errors import UserError
+from clearclip.errors import Finished, UserError
 
 T = TypeVar("T")
 
@@ -27,6 +27,8 @@ def run(main: Callable[[], None]) -> NoReturn:
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 (open as long as the process lives)
     try:
         main()
+    except Finished:
+        pass  # of the processes of a run only the first has something left to write
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

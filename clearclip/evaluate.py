@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from clearclip.cli import options, run
-from clearclip.evaluation.table import GridOptions, evaluate_grid, output_file, report
+from clearclip.evaluation.door import GridOptions, evaluate_grid, output_file, report
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,7 @@ def measure_all(chosen: PrototypeOptions, output: Path) -> "xr.Dataset":
     from analysis.prototypes.run import measure
     from analysis.prototypes.table import merge
     from clearclip.models.loaders import loaders
-    from clearclip.runs import results
+    from clearclip.runs import results, unfinished_files
     from clearclip.runs.processes import processes
 
     datasets = opened(chosen)
@@ -142,7 +142,7 @@ def measure_all(chosen: PrototypeOptions, output: Path) -> "xr.Dataset":
     for load in loaders(chosen.model, chosen.checkpoint, chosen.random, chosen.device, chosen.precision):
         model = load()
         for dataset in datasets:
-            kept.append(results.unfinished(output, model.name, dataset.name))
+            kept.append(unfinished_files.beside(output, model.name, dataset.name))
             found.append(
                 measure(
                     model,
@@ -158,7 +158,7 @@ def measure_all(chosen: PrototypeOptions, output: Path) -> "xr.Dataset":
     merged = merge(found)
     processes().leave_the_rest_to_the_first()
     results.write(merged, output)
-    results.discard(kept)
+    unfinished_files.discard(kept)
     return merged
 
 
