@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 import clearclip
-from analysis.probes.collection import Batch, _Run
+from analysis.probes.collector import Collector
 from analysis.probes.images import Picture
 from analysis.probes.statistics import FIGURE_4, STATISTICS
 from clearclip.models.backbone import Backbone
@@ -56,17 +56,17 @@ def stacked(sites: list[Result], depth: int) -> Result:
     }
 
 
-def ours(model: Backbone, batch: Batch) -> Callable[[], Result]:
+def ours(model: Backbone, images: Tensor) -> Callable[[], Result]:
     """The very code that `analysis.collect` runs for a batch; attached only while it is timed."""
-    pictures = [Picture(name, lambda: None, 0, "noise") for name in batch.names]  # type: ignore[arg-type, return-value]
-    chosen = {name: STATISTICS[name] for name in FIGURE_4}
-    run = _Run(model, pictures, chosen, model.layers(), FEATURES, batch.images.shape[-1], len(pictures), (0, 1))
+    pictures = [Picture(f"{i}.png", lambda: None, 0, "noise") for i in range(len(images))]  # type: ignore[arg-type, return-value]
+    statistics = {name: STATISTICS[name] for name in FIGURE_4}
+    collector = Collector(model, pictures, statistics, model.layers(), FEATURES, images.shape[-1], len(images))
 
     def measure() -> Result:
-        with run.probe:
+        with collector.running():
             start = time.perf_counter()
-            result = run.measure(batch)
-            measure.seconds = time.perf_counter() - start  # type: ignore[attr-defined]  # collect attaches once a run
+            result = collector.measure(images)
+            measure.seconds = time.perf_counter() - start  # type: ignore[attr-defined]  # collect attaches once per run
         return result
 
     return measure
@@ -181,11 +181,11 @@ def agree(name: str, theirs: Result, result: Result) -> bool:
     return not wrong
 
 
-def precisions(model: Backbone, half: Backbone, batch: Batch) -> None:
+def precisions(model: Backbone, half: Backbone, images: Tensor) -> None:
     """How far bf16 autocast is from float32."""
-    full, low = ours(model, batch)(), ours(half, batch)()
+    full, low = ours(model, images)(), ours(half, images)()
     print(
-        f"\nbf16 autocast against float32, {len(batch.names)} images, largest absolute difference (patches and all tokens)"
+        f"\nbf16 autocast against float32, {len(images)} images, largest absolute difference (patches and all tokens)"
     )
     print(
         f"{'layer':<8}"
@@ -224,13 +224,12 @@ def main() -> None:
     with torch.inference_mode():
         for size in args.batch_sizes:
             images = torch.randn(size, 3, side, side, generator=torch.Generator().manual_seed(0))
-            batch = Batch([f"{i}.png" for i in range(size)], list(range(size)), images, [])
             measures: dict[str, Callable[[], object]] = {
                 "plain forward pass": lambda images=images: model(images),
-                "ours (analysis.collect)": ours(model, batch),
+                "ours (analysis.collect)": ours(model, images),
             }
             if not args.only_ours:
-                result = ours(model, batch)()
+                result = ours(model, images)()
                 for name, tool in others.items():
                     measure = tool(model, images)
                     if agree(name, measure(), result):
@@ -239,10 +238,10 @@ def main() -> None:
             if not args.no_bf16:
                 measures = {
                     "plain forward pass, bf16 autocast": lambda images=images: half(images),
-                    "ours (analysis.collect), bf16 autocast": ours(half, batch),
+                    "ours (analysis.collect), bf16 autocast": ours(half, images),
                 }
                 table(interleaved(measures, args.repeats), "plain forward pass, bf16 autocast", size)
-                precisions(model, half, batch)
+                precisions(model, half, images)
 
 
 if __name__ == "__main__":

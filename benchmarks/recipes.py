@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 import clearclip
-from clearclip.methods.dense import DenseEncoder
+from clearclip.methods.dense import Dense, DenseEncoder
 from clearclip.methods.recipes import RECIPES, Recipe
 from clearclip.segmentation.segmenter import Segmenter
 
@@ -88,15 +88,15 @@ def main() -> None:
     photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (375, 500, 3), dtype=np.uint8))
     segmenter = Segmenter(model, ", ".join(f"class {i}" for i in range(20)), prompts="photo")
     whole, inside = [], []
-    encode = segmenter.encoder.__class__.__call__
+    encode = DenseEncoder.encode
 
-    def timed(encoder: DenseEncoder, crops: torch.Tensor) -> dict[str, torch.Tensor]:
+    def timed(encoder: DenseEncoder, images: torch.Tensor, norms: bool = False) -> Dense:
         start = time.perf_counter()
-        result = encode(encoder, crops)
+        result = encode(encoder, images, norms)
         inside[-1] += time.perf_counter() - start
         return result
 
-    DenseEncoder.__call__ = timed  # type: ignore[method-assign]
+    DenseEncoder.encode = timed  # type: ignore[method-assign]
     for _ in range(given.repeats + 1):
         inside.append(0.0)
         start = time.perf_counter()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 import tyro
 
-from clearclip.errors import UserError
+from clearclip.errors import Finished, UserError
 
 if TYPE_CHECKING:  # doors answer --help at once, so what they call is imported when it is called
     from clearclip.datasets import LabelledPictures
@@ -174,6 +174,8 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 (open as long as the process lives)
     try:
         sys.exit(main() or 0)
+    except Finished:  # of the processes of a run only the first has something left to write
+        sys.exit(0)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

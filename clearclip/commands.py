@@ -14,7 +14,7 @@ from clearclip import cli
 if TYPE_CHECKING:  # doors answer --help at once, so what they call is imported when it is called
     import xarray as xr
 
-    from clearclip.evaluation.run import Recipes
+    from clearclip.evaluation.sweep import Recipes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ Options = TypeVar("Options", bound=Written)
 
 def evaluated(options: EvaluationOptions, recipes: Recipes, norms: bool = False) -> xr.Dataset:
     """One Dataset of these recipes over all models and data sets."""
-    from clearclip.evaluation.run import evaluate_sweep
+    from clearclip.evaluation.sweep import evaluate_sweep
     from clearclip.models.load import load
 
     running, scoring = options.running, options.scoring
@@ -63,13 +63,12 @@ def evaluated(options: EvaluationOptions, recipes: Recipes, norms: bool = False)
 
 def computed(run: Callable[[Options], xr.Dataset], options: Options) -> xr.Dataset:
     """The Dataset of a door, with its options, written; the unfinished runs behind it are discarded only then."""
-    from clearclip.runs import results
+    from clearclip.runs.unfinished_files import write_result
 
     output = cli.dataset_file(options.result)
     about = {"command": command_line(run, options), "options": json.dumps({"door": door_of(run), **cli.facts(options)})}
     dataset = run(options).assign_attrs(about)
-    results.write(dataset, output)
-    results.discard_unfinished(output)
+    write_result(dataset, output)
     return dataset
 
 

@@ -7,6 +7,10 @@ class UserError(ValueError):
     """A mistake of the caller: the command lines print its text without a traceback and exit with code 2."""
 
 
+class Finished(Exception):
+    """Raised in all processes of a run but the first when their share is done; the command lines exit with code 0."""
+
+
 def closest(name: str, known: list[str], count: int = 4) -> str:
     """The known names nearest to a misspelt one, as text for an error.
 

@@ -6,14 +6,18 @@ it is for a softmax and a maximum, nothing, and gives a non-finite result elsewh
 that is not finite, with image, layer and feature.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from analysis.probes.summaries import Summary, each_choice, means_of_choices, per_token, without_starts
 
 NORMALIZATIONS = ("minmax", "max", "none")
 OUTLIER_FACTOR = 3.0  # a token is an outlier if its norm is over this many times the median norm of its map
@@ -232,46 +236,7 @@ def mean_cosine(x: Tensor) -> Tensor:
 # the table -----------------------------------------------------------------------------------------------------------
 
 
-Starts = tuple[int, ...]  # for each choice of tokens, the first token that belongs to it (all after it do)
-
-
-@dataclass(frozen=True)
-class Shared:
-    """A faster way to the same values for several choices of tokens and several maps.
-
-    `summarise` runs when a map is there, and its result is shared by all statistics that name it: (B, T, D), starts →
-    (B, …), small. `finish` runs once after the pass, on the summaries of all maps: (B, maps, …), starts, D →
-    (B, maps, choices, …).
-    """
-
-    summarise: Callable[[Tensor, Starts], Tensor]
-    finish: Callable[[Tensor, Starts, int], Tensor]
-
-
-def _per_token(summarise: Callable[[Tensor], Tensor], join: Callable[[Tensor, int], Tensor], dim: int = -1) -> Shared:
-    """Summarise every token once, then join those of each choice; `dim` is where the summary has its tokens."""
-
-    def finish(summary: Tensor, starts: Starts, channels: int) -> Tensor:
-        tokens = summary.shape[dim]
-        return torch.stack([join(summary.narrow(dim, start, tokens - start), channels) for start in starts], 2)
-
-    return Shared(_without_starts(summarise), finish)
-
-
-@cache  # one object a function, so that statistics which share a summary are seen to
-def _without_starts(summarise: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Starts], Tensor]:
-    return lambda x, starts: summarise(x)
-
-
-NORMS = _without_starts(token_norms)  # the summary that every run makes, because it shows what is not finite
-
-
-def _means_of_choices(x: Tensor, starts: Starts) -> Tensor:
-    """Mean over the tokens of each choice, (B, T, D) → (B, choices, D), in one pass over the map."""
-    x = _wide(x)
-    tokens = torch.arange(x.shape[1], device=x.device)
-    weights = torch.stack([(tokens >= start) / (x.shape[1] - start) for start in starts])  # (choices, T)
-    return weights.to(x.dtype) @ x
+NORMS = without_starts(token_norms)  # the summary that every run makes, because it shows what is not finite
 
 
 @dataclass(frozen=True)
@@ -290,7 +255,12 @@ class Statistic:
     long_name: str
     units: str
     dims: tuple[str, ...] = ()
-    shared: Shared | None = None
+    shared: Summary | None = None
+
+    @property
+    def summary(self) -> Summary:
+        """How a run computes it: from a shared summary of the map, or with its function for each choice of tokens."""
+        return self.shared or each_choice(self.function, self.dims)
 
 
 _ABOUT_CHANNELS = {
@@ -315,46 +285,46 @@ def channel_statistics(normalize: str = "minmax") -> dict[str, Statistic]:
             f"{about}, sorted",
             units,
             dims=("channel",),
-            shared=Shared(_means_of_choices, lambda means, starts, channels: _normalized(means, normalize, sort=True)),
+            shared=Summary(means_of_choices, lambda means, starts, channels: _normalized(means, normalize, sort=True)),
         ),
         "channel_mean": Statistic(
             partial(channel_means, normalize="none", sort=False),
             "channel mean",
             "model units",
             dims=("channel",),
-            shared=Shared(_means_of_choices, lambda means, starts, channels: means),
+            shared=Summary(means_of_choices, lambda means, starts, channels: means),
         ),
     }
 
 
 STATISTICS: dict[str, Statistic] = {
     "entropy": Statistic(
-        normalized_entropy, "normalised entropy", "1", shared=_per_token(token_softmax, entropy_of_tokens, dim=-2)
+        normalized_entropy, "normalised entropy", "1", shared=per_token(token_softmax, entropy_of_tokens, dim=-2)
     ),
     "maximum": Statistic(  # the entropy has found each token's maximum already
         maximum,
         "largest entry",
         "model units",
-        shared=_per_token(token_softmax, lambda tokens, _: tokens[..., 0].amax(-1), dim=-2),
+        shared=per_token(token_softmax, lambda tokens, _: tokens[..., 0].amax(-1), dim=-2),
     ),
     "frobenius_norm": Statistic(
         frobenius_norm,
         "Frobenius norm",
         "model units",
-        shared=_per_token(token_norms, lambda tokens, _: torch.linalg.vector_norm(tokens, dim=-1)),
+        shared=per_token(token_norms, lambda tokens, _: torch.linalg.vector_norm(tokens, dim=-1)),
     ),
     **channel_statistics(),
     "outlier_share": Statistic(
         outlier_share,
         f"share of tokens with a norm over {OUTLIER_FACTOR:g} times the median",
         "1",
-        shared=_per_token(token_norms, lambda tokens, _: _outliers(tokens, OUTLIER_FACTOR).mean(-1)),
+        shared=per_token(token_norms, lambda tokens, _: _outliers(tokens, OUTLIER_FACTOR).mean(-1)),
     ),
     "norm_ratio": Statistic(
         norm_ratio,
         "largest token norm over the median",
         "1",
-        shared=_per_token(token_norms, lambda tokens, _: _ratio(tokens)),
+        shared=per_token(token_norms, lambda tokens, _: _ratio(tokens)),
     ),
     "channel_dominance": Statistic(channel_dominance, "share of the absolute mass in the 5 strongest channels", "1"),
     "effective_rank": Statistic(effective_rank, "effective rank of the tokens", "1"),

@@ -7,7 +7,8 @@ lie its weights, their SHA-256, whether they are random, precision, preprocessin
 versions, the image list's digest, the command line and the time.
 """
 
-import json
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def merge_models(datasets: Sequence[xr.Dataset]) -> xr.Dataset:
     variables = [set(dataset.data_vars) for dataset in datasets]
     if any(names != variables[0] for names in variables):
         raise UserError("these results hold different statistics, so they cannot be merged.")
-    return xr.concat(
+    merged = xr.concat(
         datasets,
         dim="model",
         join="outer",
@@ -48,37 +49,20 @@ def merge_models(datasets: Sequence[xr.Dataset]) -> xr.Dataset:
         coords="minimal",
         compat="override",
     )
+    return merged.assign_attrs(skipped=results.skipped(datasets)) if "skipped" in merged.attrs else merged
 
 
-def finish(states: Sequence[xr.Dataset]) -> xr.Dataset:
-    """The result of one run, from the state of all its shards, which must be complete and of the same run.
-
-    Raises `UserError` if shards are missing, doubled, unfinished or of different runs.
-    """
-    first = states[0]
-    if any(state.attrs["run"] != first.attrs["run"] for state in states):
-        raise UserError("these shards belong to different runs.")
-    shards = sorted(int(state.attrs["shard"]) for state in states)
-    if shards != list(range(int(first.attrs["shards"]))):
-        raise UserError(f"shards {shards} are here, 0 … {int(first.attrs['shards']) - 1} are needed.")
-    open_shards = [int(state.attrs["shard"]) for state in states if not state.attrs["complete"]]
-    if open_shards:
-        raise UserError(f"shards {open_shards} are not complete: run them again to finish them.")
-    skipped = sorted({name for state in states for name in json.loads(state.attrs["skipped"])})
-    used = [state for state in states if state.sizes["image"]]  # a shard may have had no picture that could be read
-    if not used:
-        raise UserError("not one picture could be used.")
+def finish(states: Sequence[xr.Dataset], model: str) -> xr.Dataset:
+    """The statistics of one run of a model of this name, from the states of all its processes."""
+    used = [state for state in states if state.sizes["image"]]  # a share may have had no picture that could be read
     joined = xr.concat(
         used, dim="image", data_vars="minimal", coords="minimal", compat="override", combine_attrs="override"
     ).sortby("position")
     sums = [str(name) for name in joined.data_vars if str(name).endswith(SUM)]
     result = joined.drop_vars([*sums, "position"])
     for name in sums:
-        total = ExactSum.zeros(joined[name].shape[1:])
-        for part in range(2):
-            for state in used:
-                total.add(state[name].values[part])
+        total = ExactSum.of_parts((state[name].values for state in used), joined[name].shape[1:])
         mean = (total.value() / joined.sizes["image"]).astype(np.float32)
         result[name.removesuffix(SUM)] = (joined[name].dims[1:], mean, joined[name].attrs)
-    result.attrs = {"skipped": json.dumps(skipped)}
-    return result
+    axes = {dim: np.arange(result.sizes[dim]) for dim in ("channel", "token") if dim in result.dims}
+    return result.drop_attrs(deep=False).expand_dims(model=[model]).assign_coords(axes)

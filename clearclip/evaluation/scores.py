@@ -3,13 +3,13 @@
 import numpy as np
 
 
-def scores(confusion: np.ndarray) -> dict[str, np.ndarray]:
+def iou_scores(confusion: np.ndarray) -> dict[str, np.ndarray]:
     """What follows from confusion matrices (…, true, predicted) in pixels.
 
     Returns intersection, union (…, classes) in pixels; iou (…, classes), miou and pixel_accuracy (…) in percent. The IoU of a
     class that is neither in the labels nor predicted is NaN; the mean leaves it out (paper §4 of the protocol).
 
-    >>> {name: value.round(1).tolist() for name, value in scores(np.array([[3, 1], [0, 4]])).items()}
+    >>> {name: value.round(1).tolist() for name, value in iou_scores(np.array([[3, 1], [0, 4]])).items()}
     {'iou': [75.0, 80.0], 'intersection': [3.0, 4.0], 'union': [4.0, 5.0], 'miou': 77.5, 'pixel_accuracy': 87.5}
     """
     counts = confusion.astype(np.float64)

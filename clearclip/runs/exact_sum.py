@@ -1,5 +1,9 @@
 """A sum that does not depend on the order of its terms."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
 import numpy as np
 
 
@@ -18,15 +22,24 @@ class ExactSum:
         self.parts = parts  # (2, …): the sum, and what its rounding lost
 
     @classmethod
-    def zeros(cls, shape: tuple[int, ...]) -> "ExactSum":
+    def zeros(cls, shape: tuple[int, ...]) -> ExactSum:
         """An empty sum."""
         return cls(np.zeros((2, *shape)))
+
+    @classmethod
+    def of_parts(cls, sums: Iterable[np.ndarray], shape: tuple[int, ...]) -> ExactSum:
+        """One sum from the parts of several, each (2, …)."""
+        total = cls.zeros(shape)
+        for parts in sums:
+            for part in parts:
+                total.add(part)
+        return total
 
     def add(self, term: np.ndarray) -> None:
         """Add one array of the sum's shape."""
         self.parts = self.plus(term).parts
 
-    def plus(self, term: np.ndarray) -> "ExactSum":
+    def plus(self, term: np.ndarray) -> ExactSum:
         """The sum with one more array of its shape (Knuth's two-sum)."""
         high, low = self.parts
         total = high + term

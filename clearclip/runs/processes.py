@@ -1,10 +1,17 @@
 """One run on several processes, machines or accelerators: what torchrun starts, each takes a share of the pictures."""
 
+from __future__ import annotations
+
 import os
 import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from torch import distributed
+from tqdm.auto import tqdm
+
+from clearclip.errors import Finished
 
 
 class Processes:
@@ -18,11 +25,6 @@ class Processes:
     def __init__(self, number: int = 0, count: int = 1) -> None:
         self.number, self.count = number, count
 
-    @property
-    def shard(self) -> tuple[int, int]:
-        """Which of how many."""
-        return self.number, self.count
-
     def share(self, batches: list[Any]) -> list[Any]:
         """The batches that this process takes. Batches are never divided, so that they give the same bits anywhere."""
         return batches[self.number :: self.count]
@@ -33,29 +35,23 @@ class Processes:
 
     def tell(self, message: str) -> None:
         """Print beside a progress bar; only the first process has a stdout, so the others use stderr."""
-        from tqdm import tqdm
-
         tqdm.write(message, file=sys.stderr if self.number else None)
 
     def gather(self, value: Any) -> list[Any]:
         """The value of every process, in order, in each of them."""
         if self.count == 1:
             return [value]
-        from torch import distributed
-
         values = [None] * self.count
         distributed.all_gather_object(values, value)
         return values
 
     def leave_the_rest_to_the_first(self) -> None:
-        """End all processes but the first, which alone prints and writes the result."""
+        """Go on alone in the first process, which prints and writes the result; raises `Finished` in all others."""
         if self.count > 1:
-            from torch import distributed
-
             distributed.barrier()
             distributed.destroy_process_group()
         if self.number > 0:
-            sys.exit(0)
+            raise Finished(f"process {self.number} of {self.count} has done its share.")
         self.count = 1  # from here on the first is alone
 
 
@@ -68,8 +64,6 @@ def processes() -> Processes:
     count = int(os.environ.get("WORLD_SIZE", 1))
     if count == 1:
         return Processes()
-    from torch import distributed
-
     if not distributed.is_initialized():
         distributed.init_process_group("gloo")
     return Processes(distributed.get_rank(), distributed.get_world_size())

@@ -132,7 +132,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_continues(photos, tmp_pa
     import time
 
     script = (
-        "import clearclip.runs.results as r, runpy; r.SAVE_EVERY = 0; "
+        "import clearclip.runs.stream as s, runpy; s.SAVE_EVERY = 0; "
         "runpy.run_module('analysis.entropy', run_name='__main__')"
     )
     words = ["--model", "dino_vits16", "--random", "--image-size", "32", "--images", str(photos), "--batch-size", "1"]

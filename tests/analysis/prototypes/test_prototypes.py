@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
-import xarray as xr
 from PIL import Image
 
 import clearclip
@@ -19,15 +18,15 @@ from analysis import plots
 from analysis.plots.style import FEATURE_STYLE
 from analysis.probes.probe import Probe
 from analysis.prototypes import __main__ as prototypes
-from analysis.prototypes import run as prototype_run
+from analysis.prototypes import halves
 from analysis.prototypes import table as prototype_results
 from analysis.prototypes.nearest import class_shares, nearest
 from analysis.prototypes.nearest import prototypes as finished
-from analysis.prototypes.run import Run, measure
+from analysis.prototypes.run import measure, measure_models
 from clearclip.datasets import Sample, load
 from clearclip.errors import UserError
 from clearclip.models.block import FEATURES
-from clearclip.runs.processes import Processes
+from clearclip.runs import unfinished_files
 from clearclip.segmentation.labelling import class_labels
 from clearclip.segmentation.windows import PatchLogits
 
@@ -35,24 +34,18 @@ SIZES = [(48, 64), (48, 64), (64, 40), (48, 64), (48, 64), (37, 51)]
 
 
 class Few:
-    """A handful of samples as a data set; those whose index is in `broken` end the run, once."""
+    """A handful of samples as a data set."""
 
     ignore_index = 255
     identity = "a few"
 
     def __init__(self, samples, classes, name="few"):
         self.samples, self.classes, self.name = samples, classes, name
-        self.broken: set[int] = set()
-        self.read: list[int] = []
 
     def __len__(self):
         return len(self.samples)
 
     def __getitem__(self, index):
-        if index in self.broken:
-            self.broken.remove(index)
-            raise KeyboardInterrupt
-        self.read.append(index)
         return self.samples[index]
 
 
@@ -81,11 +74,6 @@ def whole(model):
 def close():
     yield
     plt.close("all")
-
-
-def same(one: xr.Dataset, other: xr.Dataset) -> None:
-    for name in one.data_vars:
-        np.testing.assert_array_equal(one[name].values, other[name].values, str(name))
 
 
 # the numbers ----------------------------------------------------------------------------------------------------------
@@ -184,7 +172,7 @@ def test_features_that_are_the_class_give_everything(model, monkeypatch):
 
         yield forward
 
-    monkeypatch.setattr(prototype_run, "probed", planted)
+    monkeypatch.setattr(halves, "probed", planted)
     classes = [*"abcdef"]
     found = measure(model, Few(samples, classes), layers=[1], short_side=24, progress=False)
     np.testing.assert_array_equal(found.miou.sel(similarity="standardised"), 100)
@@ -219,33 +207,22 @@ def test_a_class_that_the_first_half_lacks_is_never_found_and_named(whole):
 # runs -----------------------------------------------------------------------------------------------------------------
 
 
-def test_an_interrupted_run_continues_to_the_same_bits(model, whole, tmp_path):
-    dataset, file = few(), tmp_path / "unfinished.nc"
-    settings = {"layers": [1, 12], "short_side": 32, "batch_size": 2, "progress": False, "unfinished": file}
-    for broken in (4, 5):
-        dataset.broken = {broken}
-        with pytest.raises(KeyboardInterrupt):
-            measure(model, dataset, **settings)
-        assert file.is_file()
-    dataset.read.clear()
-    same(measure(model, dataset, **settings), whole)
-    assert dataset.read == [5]
+def test_another_short_side_does_not_continue_the_run(model, tmp_path):
+    settings = {"layers": [1], "short_side": 32, "progress": False, "unfinished": tmp_path / "unfinished.nc"}
+    measure(model, few(2), **settings)
     with pytest.raises(UserError, match="other short side"):
-        measure(model, dataset, **settings | {"short_side": 40})
+        measure(model, few(2), **settings | {"short_side": 40})
 
 
-@pytest.mark.parametrize("count", [2, 3])
-def test_processes_that_share_the_pictures_end_with_the_bits_of_one(model, whole, count):
-    runs = [Run(model, few(), [1, 12], 32, 2, None, Processes(i, count)) for i in range(count)]
-
-    def go(half, enter):
-        for one in runs:
-            with torch.inference_mode(), enter(one) as take:
-                prototype_run._go_through(one, half, take, None, False, False)
-        return [one.state() for one in runs]
-
-    known = prototype_results.known_from(go(0, lambda one: one.learning()), "few")
-    same(prototype_results.result(go(1, lambda one: one.comparing(known)), runs[0]), whole)
+def test_several_data_sets_are_kept_until_their_result_is_written(model, whole, tmp_path):
+    settings, output = {"layers": [1, 12], "short_side": 32, "batch_size": 2, "progress": False}, tmp_path / "mine.nc"
+    second = few(2)
+    second.name = "second"
+    got = measure_models([lambda: model], [few(), second], output, **settings)
+    assert len(list(tmp_path.iterdir())) == 4  # one for each half of each
+    np.testing.assert_array_equal(got.iou.sel(dataset="few"), whole.iou.sel(dataset="few"))
+    unfinished_files.write_result(got, output)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.nc"]
 
 
 def folder(root, count=6):
@@ -261,13 +238,9 @@ def folder(root, count=6):
     return root
 
 
-def test_broken_pictures_are_named_counted_and_skipped(model, tmp_path, capsys):
-    dataset = load("folder", folder(tmp_path / "mine"))
-    found = measure(model, dataset, layers=[1], short_side=32, progress=False)
-    assert found.prototype_images.item() == 2 and found.images.item() == 3
-    assert "2.png" in found.attrs["skipped"] and "2.png" in capsys.readouterr().out
-    with pytest.raises(UserError, match="strict"):
-        measure(model, dataset, layers=[1], short_side=32, strict=True, progress=False)
+def test_broken_pictures_are_counted_in_their_half(model, tmp_path):
+    got = measure(model, load("folder", folder(tmp_path / "mine")), layers=[1], short_side=32, progress=False)
+    assert got.prototype_images.item() == 2 and got.images.item() == 3 and "2.png" in got.attrs["skipped"]
 
 
 @pytest.mark.parametrize(
@@ -361,7 +334,7 @@ def inside(monkeypatch, *words):
 
 def test_command(tmp_path, monkeypatch):
     words = ("--model", "dino_tiny", "--limit", "4", "--layers", "1", "12", "--batch-size", "4")
-    called = [sys.executable, "-m", "analysis.prototypes.__main__", *words]
+    called = [sys.executable, "-m", "analysis.prototypes", *words]
     done = subprocess.run(called, cwd=tmp_path, capture_output=True, text=True, env={**os.environ}, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "dino_tiny on scenes, short side 128 px: mIoU in percent of 2 pictures" in done.stdout

@@ -11,8 +11,9 @@ from layouts import folder
 import clearclip
 from clearclip.datasets import load
 from clearclip.errors import UserError
+from clearclip.evaluation.door import GridOptions, opened, output_file
 from clearclip.evaluation.run import evaluate
-from clearclip.evaluation.table import GridOptions, merge, opened, output_file, table, tidy
+from clearclip.evaluation.table import merge, table, tidy
 from clearclip.methods.recipes import Recipe
 
 QUIET = {"prompts": "photo", "progress": False}
@@ -228,9 +229,9 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_continues(tmp_path, monk
     """A real SIGINT after the second write; the first data set is not evaluated again."""
     code = (
         "import os, runpy, signal\n"
-        "from clearclip.runs import results\n"
+        "from clearclip.runs import results, stream\n"
         "write, left = results.write, [3]\n"
-        "results.SAVE_EVERY = 0\n"
+        "stream.SAVE_EVERY = 0\n"
         "def write_and_press(*given):\n"
         "    write(*given)\n"
         "    left[0] -= 1\n"

@@ -20,10 +20,9 @@ from clearclip.errors import UserError
 from clearclip.evaluation import protocol
 from clearclip.evaluation import run as evaluation
 from clearclip.evaluation.run import evaluate
-from clearclip.evaluation.scores import scores
+from clearclip.evaluation.scores import iou_scores
 from clearclip.methods.recipes import RECIPES, Recipe
 from clearclip.pictures import BadImage
-from clearclip.runs import results
 from clearclip.segmentation.segmenter import Segmenter
 from clearclip.segmentation.windows import Windows
 
@@ -136,7 +135,7 @@ def test_scores_equal_torchmetrics(classes, seed, ignored):
     occurring = rng.choice(classes, rng.integers(1, classes + 1), replace=False)
     truth, predicted = rng.choice(occurring, (3, 8, 9)), rng.choice(occurring, (3, 8, 9))
     truth[rng.random(truth.shape) < ignored] = 255
-    got = scores(sum(counted(t, p, classes) for t, p in zip(truth, predicted, strict=True)))
+    got = iou_scores(sum(counted(t, p, classes) for t, p in zip(truth, predicted, strict=True)))
     if (truth == 255).all():
         assert np.isnan(got["miou"]) and np.isnan(got["iou"]).all()
         return
@@ -299,91 +298,15 @@ def test_norms_equal_the_probes_and_a_computation_by_hand(model):
 
 def interrupt(monkeypatch, after, error=KeyboardInterrupt):
     """Stop the run at the n-th batch."""
-    original, left = evaluation._Run.absorb, [after]
+    original, left = evaluation._Evaluation.update, [after]
 
-    def absorb(run, samples, bad):
+    def update(measurement, total, pictures):
         if left[0] == 0:
             raise error
         left[0] -= 1
-        original(run, samples, bad)
+        return original(measurement, total, pictures)
 
-    monkeypatch.setattr(evaluation._Run, "absorb", absorb)
-
-
-@pytest.mark.parametrize("after", [0, 1, 3])
-def test_ctrl_c_and_on_to_the_same_matrices(model, tmp_path, monkeypatch, after):
-    options = {"batch_size": 2, "norms": True, **QUIET}
-    recipes, kept = ["clip", "clearclip"], tmp_path / "kept.nc"
-    whole = evaluate(model, Made(broken=[2]), recipes, **options)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        interrupt(patch, after)
-        evaluate(model, Made(broken=[2]), recipes, unfinished=kept, **options)
-    assert kept.exists() == (after > 0)
-    rest = Made(broken=[2])
-    again = evaluate(model, rest, recipes, unfinished=kept, **options)
-    xr.testing.assert_equal(again, whole)
-    assert again.attrs["skipped"] == whole.attrs["skipped"] and len(json.loads(whole.attrs["skipped"])) == 1
-    assert sorted(rest.read) == list(range(after, 6))
-    nothing = Made(broken=[2])  # a finished run reads nothing again
-    xr.testing.assert_equal(evaluate(model, nothing, recipes, unfinished=kept, **options), whole)
-    assert nothing.read == []
-
-
-SCRIPT = """
-import os, signal, sys
-from pathlib import Path
-import open_clip
-from clearclip import load
-from clearclip.runs import results
-from clearclip.datasets import FolderDataset
-from clearclip.evaluation.run import evaluate
-
-open_clip.factory._MODEL_CONFIGS["tiny"] = {config}
-write, replace, left = results.write, Path.replace, [3]
-results.SAVE_EVERY = 0
-
-def die(*_):
-    left[0] -= 1
-    if not left[0]:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-def replace_or_die(one, other):
-    die()
-    return replace(one, other)
-
-def write_and_die(*given):
-    write(*given)
-    die()
-
-if sys.argv[3] == "between":
-    results.write = write_and_die
-elif sys.argv[3] == "within":
-    Path.replace = replace_or_die
-evaluate(load("open_clip:tiny", random=True, device="cpu"), FolderDataset(sys.argv[1]), ["clip", "clearclip"],
-         prompts="photo", batch_size=2, unfinished=Path(sys.argv[2]), progress=False)
-"""
-
-
-@pytest.mark.parametrize("moment", ["between", "within"])
-def test_killed_between_or_within_two_writes(tiny_clip, tmp_path, moment):
-    import open_clip
-
-    root = folder(tmp_path / "mine", [0], "cat|kitten", "grass", "sky")
-    for i, sample in enumerate(Made(classes=["cat", "grass", "sky"]).samples):
-        sample.image.save(root / "images" / f"{i}.png")
-        Image.fromarray(sample.label).save(root / "labels" / f"{i}.png")
-    script = SCRIPT.replace("{config}", repr(open_clip.factory._MODEL_CONFIGS["tiny"]))
-    kept = tmp_path / "kept.nc"
-    done = subprocess.run([sys.executable, "-c", script, str(root), str(kept), moment], capture_output=True, text=True)
-    assert done.returncode == -9, done.stderr
-    state = xr.load_dataset(kept, engine="h5netcdf")
-    assert state.attrs["batches_done"] == (3 if moment == "between" else 2)
-    model = clearclip.load(tiny_clip, random=True, device="cpu")
-    options = {"batch_size": 2, **QUIET}
-    again = evaluate(model, load("folder", root), ["clip", "clearclip"], unfinished=kept, **options)
-    xr.testing.assert_equal(again, evaluate(model, load("folder", root), ["clip", "clearclip"], **options))
-    results.discard([kept])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine"]
+    monkeypatch.setattr(evaluation._Evaluation, "update", update)
 
 
 @pytest.mark.parametrize(

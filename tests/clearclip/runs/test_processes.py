@@ -1,16 +1,20 @@
 """Two processes on this machine, started as a user starts them, against one."""
 
+import json
 import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import xarray as xr
+from PIL import Image
 
+from clearclip.errors import Finished
 from clearclip.runs.processes import Processes, processes
-from clearclip.runs.results import discard, unfinished
+from clearclip.runs.unfinished_files import beside, discard
 
 
 def free_port():
@@ -52,17 +56,32 @@ def read(file):
 
 TEXTS = ("--prompts", "photo", "--text-cache", "texts")
 COMMANDS = {
-    "clearclip.evaluate": ("--dataset", "scenes", "--recipe", "clip", "sclip", "--batch-size", "2", "--limit", "7", *TEXTS),
+    "clearclip.evaluate": ("--dataset", "{folder}", "scenes", "--recipe", "clip", "sclip",
+                           "--batch-size", "2", "--limit", "5", *TEXTS),
     "analysis.entropy": ("--model", "clip_tiny", "--images", "{photos}", "--batch-size", "2"),
-    "analysis.alpha": ("--dataset", "scenes", "scenes_background", "--limit", "3", "--batch-size", "2", *TEXTS),
+    "analysis.prototypes.__main__": ("--model", "dino_tiny", "--dataset", "{folder}", "--layers", "1", "12", "--batch-size", "1"),
 }  # fmt: skip
 
 
+@pytest.fixture
+def folder(tmp_path, photos):
+    """The photographs with labels; broken is one for the first process and one for the second."""
+    root = tmp_path / "mine"
+    (root / "labels").mkdir(parents=True)
+    (root / "classes.txt").write_text("cat\ngrass\n")
+    for photo in photos.iterdir():
+        with Image.open(photo) as image:
+            label = np.arange(image.width * image.height).reshape(image.height, image.width) // 500 % 2
+        Image.fromarray(label.astype(np.uint8)).save(root / "labels" / photo.name)
+    for i in (2, 4, 5):
+        (photos / f"photo_{i}.png").write_bytes(b"broken")
+    (root / "images").symlink_to(photos)
+    return root
+
+
 @pytest.mark.parametrize("module", COMMANDS)
-def test_two_processes_give_the_result_of_one(module, photos, tmp_path, monkeypatch, capfd):
-    (photos / "photo_2.png").write_bytes(b"broken")
-    (photos / "photo_5.png").write_bytes(b"broken")
-    words = [word.replace("{photos}", str(photos)) for word in (*COMMANDS[module], "--device", "cpu")]
+def test_two_processes_give_the_result_of_one(module, photos, folder, tmp_path, monkeypatch, capfd):
+    words = [word.format(photos=photos, folder=folder) for word in (*COMMANDS[module], "--device", "cpu")]
     both, one = tmp_path / "both", tmp_path / "one"
     both.mkdir()
     done = torchrun(module, *words, cwd=both)
@@ -71,15 +90,17 @@ def test_two_processes_give_the_result_of_one(module, photos, tmp_path, monkeypa
     printed = capfd.readouterr().out
     spoken = [line for line in done.stdout.splitlines() if not line.startswith("skipped: ")]
     assert spoken == [line for line in printed.splitlines() if not line.startswith("skipped: ")]
+    assert any(line.startswith("skipped 3 pictures") or line.startswith("skipped 2 pictures") for line in spoken)
     results = [name for name in files(both) if not name.startswith("texts/")]
     assert results == [name for name in files(one) if not name.startswith("texts/")] and len(results) in (2, 3)
     (name,) = [name for name in results if name.endswith(".nc")]
     ours, expected = read(both / name), read(one / name)
     xr.testing.assert_equal(ours, expected)  # bit by bit, with all coordinates
     assert ours.attrs["skipped"] == expected.attrs["skipped"]
-    if module == "analysis.entropy":  # whichever process met them, broken pictures are named
-        assert "skipped 2 pictures" in done.stdout and ours.sizes["image"] == 7
-        assert all(f"photo_{i}.png" in done.stdout + done.stderr for i in (2, 5))
+    skipped = [line for line in printed.splitlines() if line.startswith("skipped: ")]
+    assert [line.removeprefix("skipped: ") for line in skipped] == json.loads(ours.attrs["skipped"])
+    for line in skipped:  # whichever process met them, broken pictures are named
+        assert line in done.stdout + done.stderr
     (csv,) = [name for name in results if name.endswith(".csv")]
     assert (both / csv).read_text() == (one / csv).read_text()
 
@@ -98,8 +119,8 @@ def test_shares_are_disjoint_complete_and_even():
 
 
 def test_every_process_has_a_file_of_its_own_and_all_are_discarded(tmp_path):
-    file = unfinished(tmp_path / "evaluate.nc", "open_clip:ViT-B-16/laion2b", "scenes")
-    other = unfinished(tmp_path / "evaluate.nc", "open_clip:ViT-B-16/laion2b", "scenes_background")
+    file = beside(tmp_path / "evaluate.nc", "open_clip:ViT-B-16/laion2b", "scenes")
+    other = beside(tmp_path / "evaluate.nc", "open_clip:ViT-B-16/laion2b", "scenes_background")
     own = [Processes(i, 3).own(file) for i in range(3)]
     assert len({file, *own}) == 4 and Processes().own(file) == file
     half = file.with_name(f".{own[1].name}.123.tmp")  # of a process that was killed while it wrote
@@ -113,7 +134,17 @@ def test_without_torchrun_there_is_one_process(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     processes.cache_clear()
     group = processes()
-    assert (group.number, group.count, group.gather("x"), group.shard) == (0, 1, ["x"], (0, 1))
+    assert (group.number, group.count, group.gather("x")) == (0, 1, ["x"])
     assert group.own(Path("a.nc")) == Path("a.nc")
     group.leave_the_rest_to_the_first()  # nobody else is there
     assert group.count == 1
+
+
+def test_all_but_the_first_are_finished(monkeypatch):
+    for call in ("barrier", "destroy_process_group"):
+        monkeypatch.setattr(f"torch.distributed.{call}", lambda: None)
+    group = Processes(0, 2)
+    group.leave_the_rest_to_the_first()
+    assert group.count == 1
+    with pytest.raises(Finished):
+        Processes(1, 2).leave_the_rest_to_the_first()

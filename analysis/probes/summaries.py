@@ -1,0 +1,69 @@
+"""From maps to statistics in two steps: a small summary while the map is there, the values after the forward pass.
+
+Statistics that name the same summary share it, and a summary serves all choices of tokens. So the map is read once for
+entropy and maximum, once for all norms, and once for the channel means: about half the time of the plain functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Starts = tuple[int, ...]  # for each choice of tokens, the first token that belongs to it (all after it do)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A statistic in two steps, for several choices of tokens and several maps.
+
+    `summarise` runs when a map is there: (B, T, D), starts → (B, …), small. `finish` runs once after the pass, on the
+    summaries of all maps: (B, maps, …), starts, D → (B, maps, choices, …).
+    """
+
+    summarise: Callable[[Tensor, Starts], Tensor]
+    finish: Callable[[Tensor, Starts, int], Tensor]
+
+
+def each_choice(function: Callable[[Tensor], Tensor], dims: tuple[str, ...] = ()) -> Summary:
+    """The plain way: a statistic's function, once for each choice of tokens.
+
+    >>> each_choice(lambda x: x.amax((-2, -1))).summarise(torch.arange(6.0).reshape(1, 3, 2), (1, 0))
+    tensor([[5., 5.]])
+    """
+
+    def summarise(x: Tensor, starts: Starts) -> Tensor:
+        values = [function(x[:, start:]) for start in starts]
+        if dims == ("token",):  # where the prefix tokens stand, patches have nothing to say
+            values = [F.pad(value, (start, 0), value=torch.nan) for value, start in zip(values, starts, strict=True)]
+        return torch.stack(values, 1)  # (B, choices, …)
+
+    return Summary(summarise, lambda values, starts, channels: values)
+
+
+def per_token(summarise: Callable[[Tensor], Tensor], join: Callable[[Tensor, int], Tensor], dim: int = -1) -> Summary:
+    """Summarise every token once, then join those of each choice; `dim` is where the summary has its tokens."""
+
+    def finish(summary: Tensor, starts: Starts, channels: int) -> Tensor:
+        tokens = summary.shape[dim]
+        return torch.stack([join(summary.narrow(dim, start, tokens - start), channels) for start in starts], 2)
+
+    return Summary(without_starts(summarise), finish)
+
+
+@cache  # one object per function, so that statistics which share a summary are seen to
+def without_starts(summarise: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Starts], Tensor]:
+    """A summary that is the same for all choices of tokens."""
+    return lambda x, starts: summarise(x)
+
+
+def means_of_choices(x: Tensor, starts: Starts) -> Tensor:
+    """Mean over the tokens of each choice, (B, T, D) → (B, choices, D), in one pass over the map."""
+    x = x if x.dtype in (torch.float32, torch.float64) else x.float()
+    tokens = torch.arange(x.shape[1], device=x.device)
+    weights = torch.stack([(tokens >= start) / (x.shape[1] - start) for start in starts])  # (choices, T)
+    return weights.to(x.dtype) @ x

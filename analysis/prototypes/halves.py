@@ -1,0 +1,260 @@
+"""The two measurements of a prototype run: one half of the pictures gives the prototypes, the other is segmented by them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+from analysis.prototypes.nearest import (
+    SIMILARITIES,
+    Moments,
+    Prototypes,
+    class_shares,
+    moments,
+    nearest,
+    similarities,
+)
+from analysis.prototypes.pictures import prepared, probed
+from clearclip.datasets import LabelledPictures, Sample
+from clearclip.errors import UserError
+from clearclip.evaluation.scores import iou_scores
+from clearclip.models.backbone import Backbone
+from clearclip.models.block import FEATURES
+from clearclip.runs.exact_sum import ExactSum
+from clearclip.runs.stream import Measurement
+from clearclip.segmentation.windows import Windows
+
+T = TypeVar("T")
+
+
+class Task:
+    """What both halves share: a model, its layers, a data set, and sizes."""
+
+    def __init__(
+        self,
+        model: Backbone,
+        dataset: LabelledPictures,
+        layers: Sequence[int] | None,
+        short_side: int | None,
+        batch_size: int,
+        limit: int | None,
+    ) -> None:
+        self.model, self.dataset, self.layers = model, dataset, model.layers(layers)
+        self.batch_size, self.limit, self.windows = batch_size, limit, _sizes(model, short_side)
+        self.count = min(len(dataset), len(dataset) if limit is None else limit)
+        if self.count < 2:
+            raise UserError(f"{dataset.name}, {self.count} pictures: at least two are needed, one for each half.")
+        if batch_size < 1:
+            raise UserError(f"batch size {batch_size}: at least 1.")
+        self.digest = hashlib.sha256(f"{dataset.identity} {dataset.classes}".encode()).hexdigest()
+
+
+class Half(Measurement[Sample, T]):
+    """One half of the pictures of a task: those with indices `first`, `first` + 2, `first` + 4, …"""
+
+    def __init__(self, task: Task, first: int, what: str, source: str) -> None:
+        self.task, self.model, self.classes = task, task.model, len(task.dataset.classes)
+        self.title = f"{task.model.name} {task.dataset.name} {what}"
+        self.source = f"the {source} half of {task.dataset.name}"
+        self.indices, self.batch_size = range(first, task.count, 2), task.batch_size
+        self.maps = (len(task.layers), len(FEATURES))
+
+    def key(self) -> dict[str, Any]:
+        """Model, data set, layers and sizes."""
+        return {
+            "model": self.model.architecture,
+            "weights": self.model.weights.sha256,
+            "precision": self.model.precision,
+            "data set": self.task.digest,
+            "limit": self.task.limit,
+            "layers": self.task.layers,
+            "short side": self.task.windows.short_side,
+            "batch size": self.batch_size,
+        }
+
+    def read(self, index: int) -> Sample:
+        """One picture with its labels."""
+        return self.task.dataset[index]
+
+    def refuse_non_finite(self, finite: np.ndarray, samples: Sequence[Sample]) -> None:
+        """Raise a `UserError` that names pictures, layer and feature, if one of the maps (layers · features,) is not finite."""
+        if finite.all():
+            return
+        layer, feature = divmod(int(np.argmin(finite)), len(FEATURES))
+        hint = " In fp16 large residuals overflow: use bf16 or fp32." if self.model.precision == "fp16" else ""
+        raise UserError(
+            f"{', '.join(sample.name for sample in samples)}: non-finite values in {FEATURES[feature]} of layer "
+            f"{self.task.layers[layer]} of {self.model.name}.{hint}"
+        )
+
+
+class Sums(NamedTuple):
+    """Sums over the labelled patches of the first half."""
+
+    weights: ExactSum  # (C,), labelled patches of every class
+    sums: ExactSum  # (layers, features, C, D)
+    squares: ExactSum  # (layers, features, D)
+
+
+DIMS = {
+    "weights": ("class",),
+    "sums": ("layer", "feature", "class", "channel"),
+    "squares": ("layer", "feature", "channel"),
+}
+
+
+class Learning(Half[Sums]):
+    """The first half: sums over the patches of every class, which give the prototypes."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task, 0, "prototypes", "first")
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Every map is reduced to its moments, weighted by the shares of the pictures that are seen."""
+        shares = torch.empty(0)
+        with probed(self.model, self.task.layers, lambda _, patches: moments(patches, shares)) as forward:
+
+            def learn(images: Tensor, of_classes: Tensor) -> list[Moments]:
+                nonlocal shares
+                shares = of_classes
+                return forward(images)
+
+            self._learn: Callable[[Tensor, Tensor], list[Moments]] = learn
+            yield
+
+    def start(self) -> Sums:
+        """No patches."""
+        width = self.model.width
+        return Sums(
+            ExactSum.zeros((self.classes,)),
+            ExactSum.zeros((*self.maps, self.classes, width)),
+            ExactSum.zeros((*self.maps, width)),
+        )
+
+    def update(self, total: Sums, pictures: Sequence[Sample]) -> Sums:
+        """Add the patches of a batch."""
+        weights, sums, squares = (np.zeros(part.parts.shape[1:]) for part in total)
+        for images, labels in prepared(self.model, self.task.windows, pictures):
+            grid = self.model.grid((images.shape[-2], images.shape[-1]))
+            shares = torch.stack([class_shares(label, grid, self.classes) for label in labels])  # (B, C, N)
+            by_map = self._learn(images, shares)
+            weights += shares.cpu().double().sum((0, 2)).numpy()
+            sums += torch.stack([moment.sums for moment in by_map]).cpu().numpy().reshape(sums.shape)
+            squares += torch.stack([moment.squares for moment in by_map]).cpu().numpy().reshape(squares.shape)
+        self.refuse_non_finite(np.isfinite(squares).all(-1).ravel(), pictures)
+        return Sums(total.weights.plus(weights), total.sums.plus(sums), total.squares.plus(squares))
+
+    def state(self, total: Sums) -> xr.Dataset:
+        """The parts of all sums."""
+        return xr.Dataset({name: (("part", *dims), getattr(total, name).parts) for name, dims in DIMS.items()})
+
+    def restore(self, state: xr.Dataset) -> Sums:
+        """What `state` kept."""
+        return Sums(*(ExactSum(state[name].values) for name in DIMS))
+
+    def finish(self, states: Sequence[xr.Dataset], images: int) -> xr.Dataset:
+        """The sums over all pictures: `weights` (class), `sums` (layer, feature, class, channel), `squares`; and `images`."""
+        totals = {
+            name: ExactSum.of_parts((state[name].values for state in states), states[0][name].shape[1:]).value()
+            for name in DIMS
+        }
+        return xr.Dataset({name: (DIMS[name], total) for name, total in totals.items()} | {"images": images})
+
+
+class Comparing(Half[np.ndarray]):
+    """The second half: confusion matrices (layers, features, similarities, C, C) int64; rows are the true classes."""
+
+    def __init__(self, task: Task, known: Prototypes) -> None:
+        super().__init__(task, 1, "labels", "second")
+        self.known = known
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Every map is segmented by its prototypes and counted against the labels of the pictures that are seen."""
+        device, known = self.model.device, self.known
+        owner = torch.from_numpy(known.seen).to(device)
+        mean, scale, vectors = (
+            torch.from_numpy(part).flatten(0, 1).to(device) for part in (known.mean, known.scale, known.vectors)
+        )
+        labels, grid = torch.empty(0), (0, 0)
+
+        def count(site: int, patches: Tensor) -> tuple[Tensor, Tensor]:
+            """Confusion matrices of one site (similarities, C, C), and whether its maps are finite."""
+            cosines = similarities(patches, mean[site], scale[site], vectors[site])
+            predictions = [
+                nearest(maps.unflatten(-1, grid), (labels.shape[1], labels.shape[2]), owner)
+                for maps in cosines.unbind(1)
+            ]
+            ignored = self.task.dataset.ignore_index
+            matrices = [
+                multiclass_confusion_matrix(predicted, labels, self.classes, ignore_index=ignored, validate_args=False)
+                for predicted in predictions
+            ]
+            return torch.stack(matrices), patches.isfinite().all()
+
+        with probed(self.model, self.task.layers, count) as forward:
+
+            def compare(images: Tensor, truths: Tensor) -> list[tuple[Tensor, Tensor]]:
+                nonlocal labels, grid
+                labels, grid = truths, self.model.grid((images.shape[-2], images.shape[-1]))
+                return forward(images)
+
+            self._compare: Callable[[Tensor, Tensor], list[tuple[Tensor, Tensor]]] = compare
+            yield
+
+    def start(self) -> np.ndarray:
+        """Nothing counted."""
+        return np.zeros((*self.maps, len(SIMILARITIES), self.classes, self.classes), np.int64)
+
+    def update(self, total: np.ndarray, pictures: Sequence[Sample]) -> np.ndarray:
+        """Segment a batch and count."""
+        confusion = total.copy()
+        for images, labels in prepared(self.model, self.task.windows, pictures):
+            by_map = self._compare(images, labels)
+            self.refuse_non_finite(torch.stack([finite for _, finite in by_map]).cpu().numpy(), pictures)
+            confusion += torch.stack([matrices for matrices, _ in by_map]).cpu().numpy().reshape(confusion.shape)
+        return confusion
+
+    def standing(self, total: np.ndarray) -> str:
+        """The best running mIoU."""
+        miou = iou_scores(total)["miou"]
+        if np.isnan(miou).all():
+            return ""
+        layer, feature, similarity = np.unravel_index(np.nanargmax(miou), miou.shape)
+        return (
+            f"best {FEATURES[feature]} of layer {self.task.layers[layer]}, {SIMILARITIES[similarity]}: "
+            f"{np.nanmax(miou):.1f}"
+        )
+
+    def state(self, total: np.ndarray) -> xr.Dataset:
+        """The confusion matrices."""
+        return xr.Dataset({"confusion": (("layer", "feature", "similarity", "class", "predicted"), total)})
+
+    def restore(self, state: xr.Dataset) -> np.ndarray:
+        """What `state` kept."""
+        return state.confusion.values
+
+    def finish(self, states: Sequence[xr.Dataset], images: int) -> xr.Dataset:
+        """`confusion` over all pictures, and `images`."""
+        confusion = np.sum([state.confusion.values for state in states], 0)
+        return xr.Dataset({"confusion": (states[0].confusion.dims, confusion), "images": images})
+
+
+def _sizes(model: Backbone, short_side: int | None) -> Windows:
+    """The protocol's sizes, or those in proportion to another short side."""
+    usual = Windows.of(model)
+    if short_side is None:
+        return usual
+    if short_side < model.patch_size:
+        raise UserError(f"short side {short_side}: {model.name} needs at least one patch of {model.patch_size} pixels.")
+    return replace(usual, short_side=short_side, long_side=usual.long_side * short_side // usual.short_side)
