@@ -135,9 +135,7 @@ def statistics(options: StatisticsOptions, wanted: Sequence[str] | dict[str, Sta
     )
 
 
-def each_model(
-    options: PicturesOptions, measure: Callable[[Backbone, list[Picture]], xr.Dataset]
-) -> xr.Dataset:
+def each_model(options: PicturesOptions, measure: Callable[[Backbone, list[Picture]], xr.Dataset]) -> xr.Dataset:
     """One Dataset of `measure(model, pictures)` over all models, of those pictures that can be read."""
     from analysis.probes import store
     from analysis.probes.images import readable

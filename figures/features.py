@@ -5,15 +5,15 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
-from analysis.plots.style import DOUBLE, FEATURE_LABEL, FEATURE_STYLE
-from analysis.sweeps.labels import dataset_label
-from analysis.sweeps.read import by_layer
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import plots
 from analysis.plots.label_pictures import heading, rows
+from analysis.plots.style import DOUBLE, FEATURE_LABEL, FEATURE_STYLE
+from analysis.sweeps.labels import dataset_label
 from analysis.sweeps.published import reference
+from analysis.sweeps.read import by_layer
 from clearclip.errors import UserError
 from clearclip.segmentation.overlay import draw_row, few_colors, handles, titles
 from clearclip.segmentation.style import WARNING_COLOR, style
@@ -50,22 +50,22 @@ def mean_and_maps(layers: xr.Dataset, pictures: xr.Dataset) -> Figure:
     """Fig. 3: bars for the first model of both Datasets, on COCO-Stuff or else the first dataset, and three pictures' maps."""
     model = str(pictures.model.values[0])
     lines = rows(pictures, model, SHOWN, range(min(PICTURES, pictures.sizes["image"])))
-    colors = few_colors(rows, pictures["class"].values.tolist())
-    names = titles(rows[0])
-    ratios = [row.picture.shape[0] / row.picture.shape[1] for row in rows]
+    colors = few_colors(lines, pictures["class"].values.tolist())
+    names = titles(lines[0])
+    ratios = [row.picture.shape[0] / row.picture.shape[1] for row in lines]
     bar_width = 1.9
     cell = (DOUBLE - bar_width) / len(names)
     legend_rows = -(-len(colors.legend) // 5)
     with style():
         figure = plt.figure(figsize=(DOUBLE, max(cell * sum(ratios), 1.9) + 0.75 + 0.19 * legend_rows))
         spec = figure.add_gridspec(
-            len(rows), len(names) + 1, width_ratios=[bar_width, *[cell] * len(names)], height_ratios=ratios
+            len(lines), len(names) + 1, width_ratios=[bar_width, *[cell] * len(names)], height_ratios=ratios
         )
         _bars(figure.add_subplot(spec[:, 0]), layers, model)
-        for i, row in enumerate(rows):
-            line = [figure.add_subplot(spec[i, 1 + j]) for j in range(len(names))]
-            draw_row(line, row, colors)
-            for panel, name in zip(line, names, strict=True):
+        for i, row in enumerate(lines):
+            panels = [figure.add_subplot(spec[i, 1 + j]) for j in range(len(names))]
+            draw_row(panels, row, colors)
+            for panel, name in zip(panels, names, strict=True):
                 panel.set_title(name if i == 0 else "")
         figure.legend(handles=handles(colors), loc="outside lower right", ncols=5)
         text, warn = heading(pictures, model)

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 import xarray as xr
-from analysis.sweeps.labels import METHOD_LABEL, dataset_label
-from analysis.sweeps.read import by_beta, for_mean
-from analysis.sweeps.table import DIFFERENCE, MEASURED, PUBLISHED, beside
 
 from analysis.plots.legends import images, shipped
 from analysis.sweeps import published, recipe_lists
+from analysis.sweeps.labels import METHOD_LABEL, dataset_label
+from analysis.sweeps.read import by_beta, for_mean
+from analysis.sweeps.table import DIFFERENCE, MEASURED, PUBLISHED, beside
 from clearclip.methods.recipes import RECIPES, Recipe
 
 PAPER = "clip_vitb16"

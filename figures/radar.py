@@ -7,16 +7,16 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
-from analysis.plots.style import DOUBLE, METHOD_STYLE, SINGLE
-from analysis.sweeps.labels import METHOD_LABEL, dataset_label
-from analysis.sweeps.read import find
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.plots.legends import method_legend, sweep_caption
 from analysis.plots.panels import title
+from analysis.plots.style import DOUBLE, METHOD_STYLE, SINGLE
 from analysis.sweeps import published
+from analysis.sweeps.labels import METHOD_LABEL, dataset_label
 from analysis.sweeps.published import BENCHMARKS
+from analysis.sweeps.read import find
 from clearclip.methods.recipes import RECIPES
 from clearclip.segmentation.style import style
 
@@ -58,7 +58,9 @@ def methods_on_benchmarks(dataset: xr.Dataset) -> Figure:
             if any(axes.get_legend_handles_labels()[1].count(label(method)) for axes in figure.axes)
         ]
         method_legend(figure, {label(method): METHOD_STYLE[method] for method in known})
-        sweep_caption(figure, dataset, names, "solid: measured, dashed: published" if round_panels else "bars: measured")
+        sweep_caption(
+            figure, dataset, names, "solid: measured, dashed: published" if round_panels else "bars: measured"
+        )
     return figure
 
 

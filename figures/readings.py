@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import xarray as xr
-from analysis.plots.style import FEATURE_STYLE
 from matplotlib.figure import Figure
 
 from analysis import plots
+from analysis.plots.style import FEATURE_STYLE
 from analysis.sweeps.published import reference
 
 READINGS = {

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import xarray as xr
-from analysis.probes.label_maps import recipes_of
-from clearclip.models.checkpoint import file_digest
 
 from analysis import ablation, alpha, beta, compare, entropy, featuremaps, layers, maps, norms, tokens
 from analysis.commands import Pictures
+from analysis.probes.label_maps import recipes_of
 from analysis.prototypes import __main__ as prototypes
 from analysis.sweeps import recipe_lists
 from clearclip.cli import Labelled, Models, Result, Running, facts
 from clearclip.commands import command_line, door_of
 from clearclip.methods.recipes import Recipe
 from clearclip.models.backbone import Backbone
+from clearclip.models.checkpoint import file_digest
 from clearclip.models.load import has_text, load
 from clearclip.models.names import SHIPPED
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
 from analysis.sweeps.table import DIFFERENCE
 
 

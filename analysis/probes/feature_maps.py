@@ -15,6 +15,7 @@ from analysis.probes.collection import describe_model
 from analysis.probes.images import Picture
 from analysis.probes.probe import Probe
 from analysis.probes.table import with_origin
+from clearclip.errors import UserError
 from clearclip.models.backbone import Backbone
 from clearclip.models.block import FEATURES
 

@@ -59,8 +59,13 @@ def load_checkpoint(model: nn.Module, path: Path, architecture: str) -> Weights:
             "The file must have the library's own key layout."
         )
     model.load_state_dict(state)
+    return Weights(path.name, file_digest(path))
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
     with path.open("rb") as file:
-        return Weights(path.name, hashlib.file_digest(file, "sha256").hexdigest())
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:

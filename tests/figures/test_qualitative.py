@@ -3,10 +3,10 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from analysis.plots.style import FEATURE_LABEL
 from sweeps import miou, sweep
 
 import clearclip
+from analysis.plots.style import FEATURE_LABEL
 from analysis.probes import feature_maps, label_maps
 from analysis.probes.collection import collect
 from analysis.probes.images import pictures

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from clearclip.evaluation.door import GridOptions, opened, output_file
 from layouts import folder
 
 import clearclip
 from clearclip.datasets import load
 from clearclip.errors import UserError
-from clearclip.evaluation.door import GridOptions, opened, output_file
 from clearclip.evaluation.run import evaluate
 from clearclip.evaluation.table import merge, table, tidy
 from clearclip.methods.recipes import Recipe
