@@ -54,13 +54,15 @@ def run_with_miou(options: MiouOptions) -> xr.Dataset:
 
 def main() -> None:
     """The command `python -m analysis.norms`."""
-    with_miou = "--miou" in sys.argv
-    options = cli.parse(MiouOptions if with_miou else Options, __doc__)
-    from analysis import plots
+    if "--miou" in sys.argv:
+        sweep = cli.parse(MiouOptions, __doc__)
+        from analysis import plots
 
-    if isinstance(options, MiouOptions):
-        commands.present_sweep(run_with_miou, options, plots.norms_and_miou)
+        commands.present_sweep(run_with_miou, sweep, plots.norms_and_miou)
     else:
+        options = cli.parse(Options, __doc__)
+        from analysis import plots
+
         commands.present_statistics(run, options, "frobenius_norm", plots.norms)
 
 

@@ -156,7 +156,7 @@ def deliver(
     segmenter: Segmenter, by_recipe: Mapping[str, Segmentation], name: str, picture: Picture, folder: Path
 ) -> None:
     """Print and write the results of one picture."""
-    from clearclip.segmentation.overlay import side_by_side
+    from clearclip.segmentation.result import side_by_side
     from clearclip.segmentation.style import save
 
     title = f"{name}{picture.suffix}" if isinstance(picture, Path) else name

@@ -135,7 +135,7 @@ def _maps(wanted: str, turn: int, choice: Choice, result: Result) -> Any:
     there = [text for text in choice.dataset if text.partition(":")[0] == wanted]
     return maps.Options(
         models=choice.models(choice.readers[:1]),
-        labelled=Labelled((there or choice.dataset)[:1]),
+        labelled=Labelled(tuple(there or choice.dataset)[:1]),
         first=0 if there else turn * PICTURES,
         running=replace(choice.running, limit=PICTURES),
         result=result,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -17,15 +18,18 @@ T = TypeVar("T")
 
 def photographed(pictures: Sequence[Picture]) -> Iterator[Callable[[], Sample]]:
     """Readers of pictures without labels: their label maps have size 0."""
-    none = np.zeros((0, 0), np.uint8)
-    return ((lambda picture=picture: Sample(picture.read(), none, picture.name)) for picture in pictures)
+    return (partial(_photograph, picture) for picture in pictures)
+
+
+def _photograph(picture: Picture) -> Sample:
+    return Sample(picture.read(), np.zeros((0, 0), np.uint8), picture.name)
 
 
 def labelled(dataset: LabelledPictures, first: int = 0) -> Iterator[Callable[[], Sample]]:
     """Readers of the pairs of a data set, from one of them on; raises `UserError` if there is none."""
     if not 0 <= first < len(dataset):
         raise UserError(f"first {first}: {dataset.name} has {len(dataset)} pictures, counted from 0.")
-    return ((lambda i=i: dataset[i]) for i in range(first, len(dataset)))
+    return (partial(dataset.__getitem__, i) for i in range(first, len(dataset)))
 
 
 def usable(readers: Iterable[Callable[[], T]], limit: int | None = None, strict: bool = False) -> list[T]:

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from clearclip.evaluation.door import GridOptions, opened, output_file
 from layouts import folder
 
 import clearclip
+from clearclip.cli import Labelled, Result, dataset_file, datasets
 from clearclip.datasets import load
 from clearclip.errors import UserError
 from clearclip.evaluation.run import evaluate
@@ -101,13 +101,13 @@ def test_tidy_rows(grid):
 @pytest.mark.parametrize("names", [(), ("scenes", "scenes")])
 def test_each_data_set_once(names):
     with pytest.raises(UserError, match="each name once"):
-        opened(GridOptions(dataset=names))
+        datasets(Labelled(names))
 
 
 def test_the_output_is_netcdf(tmp_path):
-    assert output_file(GridOptions(), "alpha").as_posix() == "results/alpha.nc"
+    assert dataset_file(Result(tmp_path / "alpha.nc")) == tmp_path / "alpha.nc"
     with pytest.raises(UserError, match=r"name a \.nc file"):
-        output_file(GridOptions(output=tmp_path / "x.csv"), "alpha")
+        dataset_file(Result(tmp_path / "x.csv"))
 
 
 # the command ---------------------------------------------------------------------------------------------------------
