@@ -3,7 +3,7 @@
     python -m figures                                        the shipped models on drawn scenes, offline, in a few minutes
     python -m figures fig4 table1 --data results/figures     only these, from finished Datasets
 
-| module | shows | reads the Dataset of |
+| entry | shows | reads the Dataset of |
 |---|---|---|
 | `fig1` `fig1_radar` | label maps of X_sum, X_res, X_attn and ClearCLIP; methods on all benchmarks | maps_fig7; compare |
 | `fig2` | norms of X_res and X_attn, and mIoU, for each attention | norms_miou |
@@ -16,6 +16,7 @@
 | `table1` … `table5` | RC × FFN; methods without and with background; pruned residual; ClearCLIP added | ablation, compare, beta |
 | `layers` `prototypes` `tokens` | beyond the paper: every layer read with text, or without; outlier tokens | the run of that name |
 
-Each is one short module: its docstring is the caption, `NEEDS` names the runs whose Datasets it reads, `figure(dataset)` or
-`table(dataset)` draws it. `catalogue` lists modules and runs, `index` makes the page, `reference` holds the published numbers.
+`catalogue` holds the entries: name, caption, the runs that are needed, and the function that draws their Datasets.
+`runs` says which command computes what, `plan` computes what is missing, `drawing` and `tables` write files, and `index`
+makes the page.
 """

@@ -56,9 +56,12 @@ def layer_lines(
     return figure
 
 
-entropy = partial(layer_lines, variable="entropy", limits=(-0.03, 1.05))  # Fig. 4a
-maxima = partial(layer_lines, variable="maximum", scale="log")  # Fig. 4b
+entropy = partial(layer_lines, variable="entropy", limits=(-0.03, 1.05))
+"""`layer_lines` of the normalized entropy (paper Fig. 4a)."""
+maxima = partial(layer_lines, variable="maximum", scale="log")
+"""`layer_lines` of the largest entry (paper Fig. 4b)."""
 norms = partial(layer_lines, variable="frobenius_norm", scale="log")
+"""`layer_lines` of the Frobenius norm (the bars of paper Fig. 2, for every layer)."""
 
 
 def draw_layers(axes: Axes, values: xr.DataArray) -> None:
