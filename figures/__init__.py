@@ -1,7 +1,7 @@
 """The paper's figures and tables, drawn from Datasets that the analysis commands wrote.
 
-    python -m figures                                        the shipped models on drawn scenes, offline, in a few minutes
-    python -m figures fig4 table1 --data results/figures     only these, from finished Datasets
+    python -m figures                                        # the shipped models on drawn scenes, in a few minutes
+    python -m figures fig4 table1 --data results/figures     # only these, from finished Datasets
 
 | entry | shows | reads the Dataset of |
 |---|---|---|

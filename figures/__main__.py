@@ -1,7 +1,7 @@
 """Draw the paper's figures and tables, and compute what they need.
 
-    python -m figures                                          the shipped models on drawn scenes, offline
-    python -m figures fig4 table1 --data results/figures/clip_tiny      only these, from finished Datasets
+    python -m figures                                                 # the shipped models on drawn scenes, offline
+    python -m figures fig4 table1 --data results/figures/clip_tiny    # only these, from finished Datasets
     python -m figures --model clip_vitb16 --against dino_vitb16 --dataset voc20:data/voc coco_stuff:data/coco
 
 Runs that are finished are not computed again, interrupted ones continue. Every figure is drawn as soon as its data are there.
