@@ -60,9 +60,9 @@ class Labelled:
     """Which labelled pictures."""
 
     dataset: tuple[str, ...] = ("scenes",)
-    """One or several of voc20, voc21, context59, context60, coco_object, coco_stuff, cityscapes, ade20k, each with its
-    folder, as voc20:data/voc (by default below data/); scenes and scenes_background (drawn); or a folder of your own
-    with images/, labels/, classes.txt."""
+    """One or several of those that `python -m clearclip.datasets list` shows: benchmarks with their folders, such as
+    voc20:data/voc (by default below data/); scenes and scenes_background (drawn); or a folder of your own with images/,
+    labels/, classes.txt."""
     names: Literal["clearclip", "standard"] = "clearclip"
     """Class names of ClearCLIP's published run, or the data set's own."""
     split: str | None = None

@@ -1,18 +1,32 @@
 """What CONTRIBUTING.md says: each thing that can be added is one entry, and is then found where a user looks for it."""
 
+import json
+import os
 import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pytest
+import xarray as xr
 from layouts import folder, photo, write
+from matplotlib.figure import Figure
+from sweeps import sweep
 
 import analysis
 import clearclip
+from analysis.sweeps import recipe_lists
 from clearclip.datasets import BENCHMARKS, Benchmark, Facts, facts, load, parse
 from clearclip.datasets.files import names_in, pairs
 from clearclip.evaluation import protocol
+from clearclip.models.load import LIBRARIES
+from clearclip.runs import results
+from figures.catalogue import ENTRIES, Entry, entries
 
+ROOT = Path(__file__).parents[1]
 QUIET = {"prompts": "photo", "progress": False}
 
 
@@ -30,12 +44,25 @@ def command(monkeypatch, capsys, module, *words):
     return capsys.readouterr().out
 
 
-def test_a_statistic_is_found_in_the_dataset(model, photos, monkeypatch):
+def test_a_statistic_is_found_in_the_dataset_and_its_figure(model, photos, monkeypatch):
     spread = analysis.Statistic(lambda x: x.std((-2, -1)), "spread", "model units")
     monkeypatch.setitem(analysis.STATISTICS, "spread", spread)
     dataset = analysis.collect(model, photos, ["entropy", "spread"], limit=2, progress=False)
     assert dataset.spread.attrs == {"long_name": "spread", "units": "model units"}
     assert dataset.spread.dims == dataset.entropy.dims and (dataset.spread > 0).all()
+    figure = analysis.plots.layer_lines(dataset, variable="spread")
+    assert "spread" in figure.axes[0].get_ylabel()
+
+
+def test_a_model_family_is_found_by_its_name(photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(ROOT / "tests/clearclip/models")
+    monkeypatch.setitem(LIBRARIES, "toy", "toy_library")
+    words = ("--model", "toy:two", "--random", "--images", photos, "--limit", 2, "--output", tmp_path / "toy.nc")
+    assert "toy:two: RANDOM WEIGHTS" in command(monkeypatch, capsys, "analysis.entropy", *words)
+    dataset = results.read(tmp_path / "toy.nc")
+    assert dataset.architecture.item() == "toy:two" and dataset.layer.values.tolist() == [1, 2]
+    with pytest.raises(clearclip.UserError, match=r"one of .*toy"):
+        clearclip.load("toyy:two")
 
 
 def test_a_recipe_is_found_by_its_name(model, tmp_path, monkeypatch, capsys):
@@ -57,6 +84,32 @@ def test_a_recipe_is_found_by_its_name(model, tmp_path, monkeypatch, capsys):
         tmp_path / "x.nc",
     )
     assert "mine" in command(monkeypatch, capsys, "clearclip.evaluate", "--recipe", "mine", *words)
+
+
+def test_a_recipe_knob_is_found_in_the_dataset(tmp_path):
+    """In a copy of the package: a field of `Recipe`, and one line that says what it does."""
+    shutil.copytree(ROOT / "clearclip", tmp_path / "clearclip", ignore=shutil.ignore_patterns("__pycache__"))
+    for file, before, line in (
+        ("recipes.py", "    def __post_init__", "    shift: float = 0.0  # this much is added to every channel\n\n"),
+        ("dense.py", "        features = F.normalize(self.model.project", "        x = x + recipe.shift\n"),
+    ):
+        path = tmp_path / "clearclip/methods" / file
+        start, found, rest = path.read_text("utf-8").partition(before)
+        path.write_text(start + line + found + rest, "utf-8")
+    code = (
+        "import clearclip\n"
+        "base = clearclip.RECIPES['clearclip']\n"
+        "model, scenes = clearclip.load('clip_tiny', device='cpu'), clearclip.datasets.load('scenes', count=2)\n"
+        "result = clearclip.evaluate(model, scenes, [base, base.variant(shift=9.0)], prompts='photo', progress=False)\n"
+        "assert clearclip.Recipe.from_coords(result)['clearclip shift=9.0'] == base.variant(shift=9.0)\n"
+        "result.to_netcdf('knob.nc', engine='h5netcdf')\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
+    dataset = results.read(tmp_path / "knob.nc")
+    assert dataset.recipe.values.tolist() == ["clearclip", "clearclip shift=9.0"]
+    assert dataset["shift"].dims == ("recipe",) and dataset["shift"].values.tolist() == [0.0, 9.0]
+    assert not dataset.union.isel(recipe=0).equals(dataset.union.isel(recipe=1))
 
 
 class Fruit(Benchmark):
@@ -101,3 +154,76 @@ def test_a_folder_of_ones_own_is_a_data_set(model, tmp_path):
     )
     assert dataset.dataset.item() == "mine" and dataset["class"].values.tolist() == ["apple", "grass"]
     assert facts("mine") == Facts("mine")
+
+
+def bars(dataset: xr.Dataset) -> Figure:
+    """Two bars, as short as a figure can be."""
+    figure = Figure()
+    figure.subplots().bar(dataset.recipe.values, dataset.miou.squeeze().values)
+    return figure
+
+
+def test_a_figure_is_found_on_the_page(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(ENTRIES, "fig12", Entry("fig12", ("alpha",), bars, "Fig. 12. Bars.\n\nTwo of them."))
+    results.write(sweep(recipe_lists.alpha()[:2]), tmp_path / "alpha.nc")
+    words = ("fig12", "--data", tmp_path, "--output", tmp_path / "drawn")
+    assert "wrote 1 figures" in command(monkeypatch, capsys, "figures", *words)
+    assert "Two of them." in (tmp_path / "drawn/index.html").read_text("utf-8")
+    assert (tmp_path / "drawn/fig12.pdf").is_file() and (tmp_path / "drawn/fig12.png").is_file()
+    with pytest.raises(clearclip.UserError, match=r"All: .*fig12"):
+        entries(["figg"])
+
+
+DOOR = '''
+"""How far do the values spread? Their standard deviation.
+
+python -m spread --model clip_tiny
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from analysis import Statistic, commands
+from clearclip import cli
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(commands.StatisticsOptions):
+    """Which models, which pictures, and where the results go."""
+
+    result: cli.Result = cli.Result(Path("results/spread.nc"))
+
+
+def run(options):
+    """The standard deviation of every map."""
+    return commands.statistics(options, {"spread": Statistic(lambda x: x.std((-2, -1)), "spread", "model units")})
+
+
+def main() -> None:
+    """The command `python -m spread`."""
+    options = cli.parse(Options, __doc__)
+    from analysis import plots
+
+    commands.present_statistics(run, options, "spread", partial(plots.layer_lines, variable="spread"))
+
+
+if __name__ == "__main__":
+    cli.run(main)
+'''
+
+
+def test_a_command_is_found_with_its_help_its_dataset_and_its_figure(photos, tmp_path, monkeypatch, capsys):
+    (tmp_path / "spread.py").write_text(DOOR, "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    text = command(monkeypatch, capsys, "spread", "--help")
+    assert "How far do the values spread?" in text and "python -m spread" in text and "--batch-size" in text
+    assert "spread" in command(monkeypatch, capsys, "spread", "--model", "clip_tiny", "--images", photos, "--limit", 2)
+    dataset = results.read(Path("results/spread.nc"))
+    options = json.loads(dataset.attrs["options"])
+    assert options["door"] == "spread" and options["limit"] == 2 and options["model"] == ["clip_tiny"]
+    assert dataset.attrs["command"].startswith("python -m spread --model clip_tiny")
+    assert Path("results/spread.csv").is_file() and Path("results/spread.png").is_file()
