@@ -60,13 +60,13 @@ def rows(
     if missing:
         raise UserError(f"this Dataset has no label maps of {', '.join(missing)}, but of {', '.join(known)}.")
     of_model = dataset.sel(model=dataset.model.values[0] if model is None else model)
-    found = []
+    lines = []
     for image in range(dataset.sizes["image"]) if images is None else images:
         cut = of_model.isel(image=image)
         cut = cut.isel(row=slice(int(cut.height)), column=slice(int(cut.width)))
         maps = {method_label(name): cut.labels.sel(recipe=name).values for name in recipes or known}
-        found.append(Row(cut.picture.values, maps, cut.truth.values if truth and "truth" in cut else None))
-    return found
+        lines.append(Row(cut.picture.values, maps, cut.truth.values if truth and "truth" in cut else None))
+    return lines
 
 
 def heading(dataset: xr.Dataset, model: str | None = None) -> tuple[str, bool]:
