@@ -65,7 +65,8 @@ def _draw_map(panel: Axes, dataset: xr.Dataset, layer: int, feature: str) -> Non
         return
     panel.imshow(values, cmap="viridis")
     panel.plot([dataset.query_column], [dataset.query_row], "o", mfc="none", mec=QUERY, mew=1.2, ms=5)
-    panel.set_xlabel(f"{float(values.min()):.2f} … {float(values.max()):.2f}", fontsize=6, labelpad=2)
+    low, high = (f"{round(float(value), 2) + 0.0:.2f}".replace("-", "−") for value in (values.min(), values.max()))
+    panel.set_xlabel(f"{low} … {high}", fontsize=6, labelpad=2)
 
 
 def _draw_photo(panel: Axes, dataset: xr.Dataset) -> None:
