@@ -9,9 +9,10 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from analysis.plots.legends import shipped
-from analysis.sweeps.labels import dataset_label, method_label
+from analysis.sweeps.labels import dataset_label
 from clearclip.errors import UserError
-from clearclip.segmentation.overlay import Row, draw_rows, few_colors, titles
+from clearclip.methods.titles import method_label
+from clearclip.segmentation.overlay import Row, draw_rows, explained, titles
 
 
 def label_maps(
@@ -39,7 +40,7 @@ def label_maps(
     headings = [heading(dataset, model) for model in models]
     columns = len(titles(lines[0]))
     column_width = min(1.9, 11 / columns) if width is None else width / columns
-    colors = few_colors(lines, dataset["class"].values.tolist())
+    colors = explained(lines, dataset["class"].values.tolist())
     title = "\n".join(line for line, _ in headings)
     return draw_rows(lines, colors, title, any(warn for _, warn in headings), column_width)
 

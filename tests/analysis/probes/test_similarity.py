@@ -46,7 +46,9 @@ def test_maps_are_those_of_the_model_itself(model, dataset):
     x = probe[12, "X_attn"][0, 1:].double().numpy()
     unit = x / np.linalg.norm(x, axis=-1, keepdims=True)
     np.testing.assert_allclose(
-        dataset.similarity.sel(feature="X_attn", layer=12).values[0, 0], (unit @ unit[4 * 8 + 2]).reshape(8, 8), atol=1e-5
+        dataset.similarity.sel(feature="X_attn", layer=12).values[0, 0],
+        (unit @ unit[4 * 8 + 2]).reshape(8, 8),
+        atol=1e-5,
     )
     np.testing.assert_allclose(dataset.similarity.isel(row=4, column=2), 1, atol=1e-5)  # itself
 
@@ -68,5 +70,5 @@ def test_the_figure_has_a_row_for_each_feature(dataset):
     assert titles.count("layer 1") == 1 and titles.count("layer 12") == 1 and titles.count("dino_tiny") == 2
     labels = [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()]
     assert labels == [rf"$X_\mathrm{{{name}}}$" for name in ("res", "attn", "sum")] * 2
-    with pytest.raises(UserError, match="analysis.similarity"):
+    with pytest.raises(UserError, match=r"analysis\.similarity"):
         plots.similarity(dataset.drop_vars("similarity"))
