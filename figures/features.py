@@ -15,7 +15,7 @@ from analysis.sweeps.labels import dataset_label
 from analysis.sweeps.published import reference
 from analysis.sweeps.read import by_layer
 from clearclip.errors import UserError
-from clearclip.segmentation.overlay import draw_row, few_colors, handles, titles
+from clearclip.segmentation.overlay import draw_row, explained, handles, titles
 from clearclip.segmentation.style import WARNING_COLOR, style
 from figures.readings import also
 from figures.runs import small
@@ -50,7 +50,7 @@ def mean_and_maps(layers: xr.Dataset, pictures: xr.Dataset) -> Figure:
     """Fig. 3: bars for the first model of both Datasets, on COCO-Stuff or else the first dataset, and three pictures' maps."""
     model = str(pictures.model.values[0])
     lines = rows(pictures, model, SHOWN, range(min(PICTURES, pictures.sizes["image"])))
-    colors = few_colors(lines, pictures["class"].values.tolist())
+    colors = explained(lines, pictures["class"].values.tolist())
     names = titles(lines[0])
     ratios = [row.picture.shape[0] / row.picture.shape[1] for row in lines]
     bar_width = 1.9

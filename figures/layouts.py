@@ -9,10 +9,11 @@ import xarray as xr
 
 from analysis.plots.legends import images, shipped
 from analysis.sweeps import published, recipe_lists
-from analysis.sweeps.labels import METHOD_LABEL, dataset_label
+from analysis.sweeps.labels import dataset_label
 from analysis.sweeps.read import by_beta, for_mean
 from analysis.sweeps.table import DIFFERENCE, MEASURED, PUBLISHED, beside
 from clearclip.methods.recipes import RECIPES, Recipe
+from clearclip.methods.titles import METHOD_LABEL
 
 PAPER = "clip_vitb16"
 ADDED_TO = (  # of Table 5

@@ -14,10 +14,11 @@ from analysis.plots.legends import method_legend, sweep_caption
 from analysis.plots.panels import title
 from analysis.plots.style import DOUBLE, METHOD_STYLE, SINGLE
 from analysis.sweeps import published
-from analysis.sweeps.labels import METHOD_LABEL, dataset_label
+from analysis.sweeps.labels import dataset_label
 from analysis.sweeps.published import BENCHMARKS
 from analysis.sweeps.read import find
 from clearclip.methods.recipes import RECIPES
+from clearclip.methods.titles import METHOD_LABEL
 from clearclip.segmentation.style import style
 
 METHODS = ("clip", "maskclip", "TCL", "clearclip")

@@ -28,7 +28,8 @@ def beta(dataset: xr.Dataset) -> Figure:
     with style():
         figure, axes = model_panels(dataset)
         for panel, model in zip(axes, dataset.model.values.tolist(), strict=True):
-            means = dataset.miou.sel(model=model, recipe=list(shares.values())).mean("dataset", skipna=False).values
+            means = dataset.miou.sel(model=model, dataset=names).mean("dataset", skipna=False)
+            means = means.sel(recipe=list(shares.values())).values
             panel.plot(places[:pruned], means[:pruned], label="measured", markeredgecolor="white", **look)
             panel.plot(places[pruned:], means[pruned:], markeredgecolor="white", **look)
             for place, recipe in zip(places, recipes, strict=True):

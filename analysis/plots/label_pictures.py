@@ -9,9 +9,10 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from analysis.plots.legends import shipped
-from analysis.sweeps.labels import dataset_label, method_label
+from analysis.sweeps.labels import dataset_label
 from clearclip.errors import UserError
-from clearclip.segmentation.overlay import Row, draw_rows, few_colors, titles
+from clearclip.methods.titles import method_label
+from clearclip.segmentation.overlay import Row, draw_rows, explained, titles
 
 
 def label_maps(
@@ -39,7 +40,7 @@ def label_maps(
     headings = [heading(dataset, model) for model in models]
     columns = len(titles(lines[0]))
     column_width = min(1.9, 11 / columns) if width is None else width / columns
-    colors = few_colors(lines, dataset["class"].values.tolist())
+    colors = explained(lines, dataset["class"].values.tolist())
     title = "\n".join(line for line, _ in headings)
     return draw_rows(lines, colors, title, any(warn for _, warn in headings), column_width)
 
@@ -60,13 +61,13 @@ def rows(
     if missing:
         raise UserError(f"this Dataset has no label maps of {', '.join(missing)}, but of {', '.join(known)}.")
     of_model = dataset.sel(model=dataset.model.values[0] if model is None else model)
-    found = []
+    lines = []
     for image in range(dataset.sizes["image"]) if images is None else images:
         cut = of_model.isel(image=image)
         cut = cut.isel(row=slice(int(cut.height)), column=slice(int(cut.width)))
         maps = {method_label(name): cut.labels.sel(recipe=name).values for name in recipes or known}
-        found.append(Row(cut.picture.values, maps, cut.truth.values if truth and "truth" in cut else None))
-    return found
+        lines.append(Row(cut.picture.values, maps, cut.truth.values if truth and "truth" in cut else None))
+    return lines
 
 
 def heading(dataset: xr.Dataset, model: str | None = None) -> tuple[str, bool]:

@@ -9,9 +9,9 @@ from analysis.plots.legends import bar_legend, sweep_caption
 from analysis.plots.panels import dataset_panels, mark_published
 from analysis.plots.style import VARIANT_STYLE
 from analysis.sweeps import published
-from analysis.sweeps.labels import method_label
 from analysis.sweeps.recipe_lists import variant
 from clearclip.methods.recipes import Recipe
+from clearclip.methods.titles import method_label
 from clearclip.segmentation.style import style
 
 

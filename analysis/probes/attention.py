@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -100,7 +99,7 @@ def token_attention(
     with torch.inference_mode():
         for picture in pictures:
             image = transform(picture.read())  # (3, H, W)
-            photos.append(_thumbnail(image, model.preprocessing))
+            photos.append(thumbnail(image, model))
             maps = attention_maps(model, image[None], layers, heads, affinities)
             stacked = torch.stack([torch.stack([maps[layer, name][0] for name in affinities]) for layer in layers])
             if query is not None:
@@ -175,10 +174,9 @@ def tidy(dataset: xr.Dataset) -> pd.DataFrame:
     return with_origin(rows.dropna(subset="patches_covered"), dataset)
 
 
-def _thumbnail(image: Tensor, preprocessing: dict[str, Any]) -> np.ndarray:
+def thumbnail(image: Tensor, model: Backbone) -> np.ndarray:
     """A normalized image (3, H, W) as the pixels it was made of, small, (224, 224, 3) uint8."""
-    mean, std = (torch.tensor(preprocessing[key]).view(3, 1, 1) for key in ("mean", "std"))
     pixels = F.interpolate(
-        ((image * std + mean) * 255)[None], size=(THUMBNAIL, THUMBNAIL), mode="bilinear", antialias=True
+        (model.denormalize(image) * 255)[None], size=(THUMBNAIL, THUMBNAIL), mode="bilinear", antialias=True
     )
     return pixels[0].clamp(0, 255).round().to(torch.uint8).permute(1, 2, 0).numpy()

@@ -9,9 +9,9 @@ import pandas as pd
 import xarray as xr
 
 from analysis.sweeps import published
-from analysis.sweeps.labels import METHOD_LABEL, method_label
 from analysis.sweeps.read import by_layer, find, for_mean
 from clearclip.methods.recipes import Recipe
+from clearclip.methods.titles import METHOD_LABEL, method_label
 from clearclip.models.block import FEATURES
 
 MEASURED, PUBLISHED, DIFFERENCE = "measured", "published", "difference"

@@ -19,11 +19,13 @@ from clearclip.segmentation.style import WARNING_COLOR, style
 OPACITY = 0.62
 LEGEND_COLUMNS = 6
 VISIBLE = 0.005  # share of a picture that a class needs to be in the legend
-# Okabe and Ito's colours first, so that a few classes are told apart by everyone
-FIRST = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#7F7F7F")
-# for print also Paul Tol's muted ones; all further classes share one gray
-PRINTED = (*FIRST[:7], "#332288", "#882255", "#999933", "#661100", "#AA4499", "#44AA99", "#DDCC77")
-OTHER = (0.83, 0.83, 0.83)
+# Okabe and Ito's colors first, so that a few classes are told apart by everyone, then Paul Tol's muted ones
+FIRST = (
+    *("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442"),
+    *("#332288", "#882255", "#999933", "#661100", "#AA4499", "#44AA99", "#DDCC77"),
+)
+BACKGROUND = (0.62, 0.62, 0.62)
+EXPLAINED = 14  # classes in a legend
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Colors:
-    """The color of every class in one figure: `of` (classes, 3) in [0, 1], and the names that its legend explains."""
+    """The color of every class, `of` (classes, 3) in [0, 1], and which names a figure's legend explains."""
 
     of: np.ndarray
     legend: Mapping[str, np.ndarray] = field(default_factory=dict)
+    unexplained: int = 0  # classes that can be seen beyond those in the legend
 
 
 def palette(count: int) -> np.ndarray:
@@ -70,32 +73,34 @@ def flat(labels: np.ndarray, colors: np.ndarray) -> np.ndarray:
     return pixels
 
 
-def fixed_colors(rows: Sequence[Row], classes: Sequence[str]) -> Colors:
-    """The colours of `palette` by class index, the same in every figure; the legend has the classes that can be seen."""
-    shares = _shares(rows, len(classes))
-    largest = shares.max(0)
-    colors = palette(len(classes))
-    seen = np.flatnonzero(largest >= min(VISIBLE, largest.max())).tolist()
-    return Colors(colors, {classes[label]: colors[label] for label in seen})
+def class_colors(classes: Sequence[str]) -> np.ndarray:
+    """The color of every class by its place in the list, the same in every figure, (classes, 3) in [0, 1].
+
+    Background is gray and takes no place, so that a class has one color with and without it.
+
+    >>> bool((class_colors(["background", "boat"])[1] == class_colors(["boat"])[0]).all())
+    True
+    """
+    background = len(classes) > 0 and classes[0] == "background"
+    colors = palette(len(classes) - background)
+    return np.vstack([[BACKGROUND], colors]) if background else colors
 
 
-def few_colors(rows: Sequence[Row], classes: Sequence[str], count: int = len(PRINTED)) -> Colors:
-    """Colours for print: the true classes have the first ones, then those that cover most; beyond `count` all are grey.
+def explained(rows: Sequence[Row], classes: Sequence[str], count: int = EXPLAINED) -> Colors:
+    """The colors of `class_colors`, and a legend of the classes to be seen: the true ones first, then by what they cover.
 
     >>> row = Row(np.zeros((1, 4, 3), np.uint8), {"clip": np.uint8([[0, 5, 5, 9]])}, np.uint8([[9, 9, 9, 255]]))
-    >>> list(few_colors([row], [f"class {i}" for i in range(10)], count=2).legend)
-    ['class 9', 'class 5', 'other classes']
+    >>> colors = explained([row], [f"class {i}" for i in range(10)], count=2)
+    >>> list(colors.legend), colors.unexplained
+    (['class 9', 'class 5'], 1)
     """
+    colors = class_colors(classes)
     covered = _shares(rows, len(classes)).max(0)
     true = _shares([Row(row.picture, {}, row.truth) for row in rows], len(classes)).max(0)
-    order = sorted(np.flatnonzero(covered).tolist(), key=lambda label: (true[label] < VISIBLE, -covered[label]))
-    first, rest = order[: min(count, len(PRINTED))], order[min(count, len(PRINTED)) :]
-    colors = np.tile(np.array(OTHER), (len(classes), 1))
-    colors[first] = np.array(sns.color_palette(PRINTED))[: len(first)]
-    legend = {classes[label]: colors[label] for label in first if covered[label] >= VISIBLE or label == first[0]}
-    if covered[rest].max(initial=0) >= VISIBLE:
-        legend["other classes"] = np.array(OTHER)
-    return Colors(colors, legend)
+    seen = np.flatnonzero(covered >= min(VISIBLE, covered.max())).tolist()
+    order = sorted(seen, key=lambda label: (true[label] < VISIBLE, -covered[label]))[:count]
+    named = order if len(seen) > count else sorted(order)  # all of them: in the order of the list
+    return Colors(colors, {classes[label]: colors[label] for label in named}, len(seen) - len(named))
 
 
 def _shares(rows: Sequence[Row], classes: int) -> np.ndarray:
@@ -125,8 +130,11 @@ def draw_row(axes: Sequence[Axes], row: Row, colors: Colors) -> None:
 
 
 def handles(colors: Colors) -> list[Patch]:
-    """A patch for each entry of the legend."""
-    return [Patch(color=tuple(color.tolist()), label=name) for name, color in colors.legend.items()]
+    """A patch for each entry of the legend, and a word on the classes that it leaves out."""
+    patches = [Patch(color=tuple(color.tolist()), label=name) for name, color in colors.legend.items()]
+    if colors.unexplained:
+        patches.append(Patch(color="none", label=f"and {colors.unexplained} more"))
+    return patches
 
 
 def draw_rows(rows: Sequence[Row], colors: Colors, title: str = "", warn: bool = False, width: float = 1.9) -> Figure:

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from clearclip.segmentation.overlay import Row, draw_rows, fixed_colors, palette, tinted, titles
+from clearclip.methods.titles import method_label
+from clearclip.segmentation.overlay import Row, class_colors, draw_rows, explained, tinted, titles
 from clearclip.segmentation.style import save
 
 
@@ -46,7 +47,7 @@ class Segmentation:
         paths[0].parent.mkdir(parents=True, exist_ok=True)
         if len(self.classes) <= 256:
             image = Image.fromarray(self.labels.astype(np.uint8)).convert("P")
-            image.putpalette((palette(len(self.classes)) * 255).round().astype(np.uint8).tobytes())
+            image.putpalette((class_colors(self.classes) * 255).round().astype(np.uint8).tobytes())
         else:
             image = Image.fromarray(self.labels)
         text = PngInfo()
@@ -67,7 +68,7 @@ class Segmentation:
 
 def overlaid(result: Segmentation) -> np.ndarray:
     """The picture in gray with its classes in color over it, (H, W, 3) in [0, 1]."""
-    return tinted(np.asarray(result.picture), result.labels, palette(len(result.classes)))
+    return tinted(np.asarray(result.picture), result.labels, class_colors(result.classes))
 
 
 def side_by_side(results: Sequence[Mapping[str, Segmentation]], truth: Sequence[np.ndarray] | None = None) -> Figure:
@@ -81,11 +82,11 @@ def side_by_side(results: Sequence[Mapping[str, Segmentation]], truth: Sequence[
     rows = [
         Row(
             np.asarray(next(iter(by_recipe.values())).picture),
-            {name: result.labels for name, result in by_recipe.items()},
+            {method_label(name): result.labels for name, result in by_recipe.items()},
             None if truth is None else truth[i],
         )
         for i, by_recipe in enumerate(results)
     ]
     title = f"{first.model} · RANDOM WEIGHTS, the picture means nothing" if first.random_weights else first.model
     width = 1.9 if len(titles(rows[0])) > 2 else 2.6
-    return draw_rows(rows, fixed_colors(rows, first.classes), title, first.random_weights, width)
+    return draw_rows(rows, explained(rows, first.classes, len(first.classes)), title, first.random_weights, width)

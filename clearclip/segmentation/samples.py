@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from clearclip.datasets.base import Sample
-from clearclip.segmentation.overlay import palette
+from clearclip.segmentation.overlay import class_colors
 from clearclip.segmentation.style import style
 
 COLUMNS = 2  # samples in a row
@@ -21,7 +21,7 @@ OPACITY = 0.75
 
 def sheet(samples: Sequence[Sample], classes: Sequence[str], title: str) -> Figure:
     """A figure of samples, each a photo, its labels laid over it (ignored pixels white) and their classes."""
-    colors = colors_of(samples, len(classes))
+    colors = class_colors(classes)
     rows = -(-len(samples) // COLUMNS)
     with style():
         figure = plt.figure(figsize=(COLUMNS * 4.4, rows * 2.3 + 0.3), layout="constrained")
@@ -46,14 +46,6 @@ def _draw(part: SubFigure, sample: Sample, classes: Sequence[str], colors: NDArr
     if len(largest) > NAMED:
         handles.append(Patch(alpha=0, label=f"and {len(largest) - NAMED} more"))
     part.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=6, handlelength=1, columnspacing=1)
-
-
-def colors_of(samples: Sequence[Sample], count: int) -> NDArray[np.floating]:
-    """A color for each of `count` classes, (count, 3): those that cover most get the colors best told apart."""
-    pixels = sum(np.bincount(sample.label.ravel(), minlength=256)[:count] for sample in samples)
-    colors = np.empty((count, 3))
-    colors[np.argsort(-np.asarray(pixels), kind="stable")] = palette(count)
-    return colors
 
 
 def colored(sample: Sample, colors: NDArray[np.floating]) -> NDArray[np.floating]:

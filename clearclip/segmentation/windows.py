@@ -1,5 +1,7 @@
 """Sliding windows, as in the protocol of the published numbers: pictures → crops → the logits of one picture."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,7 +29,7 @@ class Windows:
             raise UserError(f"{self}: all sizes are at least 1, and the stride is at most the crop.")
 
     @classmethod
-    def of(cls, model: Backbone) -> "Windows":
+    def of(cls, model: Backbone) -> Windows:
         """The protocol's 448 pixels for models of 224 and more, twice the own size for smaller ones."""
         side = 448 if model.image_size >= 224 else 2 * model.image_size
         return cls(side, 2048 * side // 448, side, side // 2)
@@ -41,7 +43,7 @@ class Windows:
         scale = min(self.short_side / min(height, width), self.long_side / max(height, width))
         return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
 
-    def boxes(self, height: int, width: int) -> "list[Box]":
+    def boxes(self, height: int, width: int) -> list[Box]:
         """Top, left, bottom, right of every window; the last of a row or column is clamped to the border.
 
         >>> Windows().boxes(448, 597)

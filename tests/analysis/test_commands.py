@@ -18,6 +18,7 @@ COMMANDS = {
     "norms": ("--layers", "1", "12"),
     "tokens": ("--map-layer", "3"),
     "featuremaps": ("--layers", "12"),
+    "similarity": ("--at", "0.9", "0.1"),
     "attention": ("--affinity", "qk", "vv", "--heads", "1", "3", "--query", "0", "1"),
 }
 

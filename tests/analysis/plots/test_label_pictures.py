@@ -11,7 +11,7 @@ from analysis.plots.label_pictures import rows
 from analysis.probes.label_maps import label_maps
 from clearclip.datasets import Sample, load
 from clearclip.errors import UserError
-from clearclip.segmentation.overlay import OTHER, Row, few_colors, flat
+from clearclip.segmentation.overlay import explained, flat, handles
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +35,11 @@ def test_the_figure_has_a_row_a_picture_and_one_legend(dataset):
     shapes = [axes.images[0].get_array().shape[:2] for axes in figure.axes]
     assert shapes == [(48, 48)] * 10 + [(256, 512)] * 5
     lines = rows(dataset)
-    colors = few_colors(lines, dataset["class"].values.tolist())
+    colors = explained(lines, dataset["class"].values.tolist())
     np.testing.assert_allclose(figure.axes[1].images[0].get_array(), flat(lines[0].truth, colors.of))
     np.testing.assert_allclose(figure.axes[11].images[0].get_array(), 1)  # nothing is labelled
     assert len(figure.legends) == 1
-    assert [text.get_text() for text in figure.legends[0].texts] == list(colors.legend)
+    assert [text.get_text() for text in figure.legends[0].texts] == [patch.get_label() for patch in handles(colors)]
     assert "clip_tiny" in figure.get_suptitle() and "drawn scenes" in figure.get_suptitle()
 
 
@@ -51,15 +51,3 @@ def test_random_weights_are_named_in_the_figure(dataset):
 def test_a_recipe_that_is_not_there(dataset):
     with pytest.raises(UserError, match="no label maps of gem, but of clip, clearclip, X_attn"):
         rows(dataset, recipes=["gem"])
-
-
-def test_true_classes_have_their_own_colours_and_the_rest_is_grey():
-    labels = np.arange(40, dtype=np.uint8).repeat(10).reshape(20, 20)
-    colors = few_colors(
-        [Row(np.zeros((20, 20, 3), np.uint8), {"clip": labels}, np.full((20, 20), 39, np.uint8))],
-        list(map(str, range(40))),
-    )
-    names = list(colors.legend)
-    assert names[0] == "39" and names[-1] == "other classes" and len(names) == 15
-    assert len({tuple(color) for color in colors.of}) == 15
-    assert (colors.of == OTHER).all(1).sum() == 40 - 14

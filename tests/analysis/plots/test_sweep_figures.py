@@ -118,6 +118,14 @@ def test_table_4_as_a_figure_has_the_normalised_residual_apart():
     assert [y for _, y in marks(axes)] == [22.1, 30.2, 33.5, 37.4, 38.0, 38.1, 38.1, 38.1]
 
 
+def test_table_4_as_a_figure_averages_the_datasets_that_it_names():
+    figure = plots.beta(sweep(recipe_lists.beta(), ("clip_vitb16",), ("voc20", "scenes", "ade20k")))
+    np.testing.assert_allclose(
+        figure.axes[0].lines[0].get_ydata(), [np.mean([miou(0, d, r) for d in (0, 2)]) for r in range(7)]
+    )
+    assert "mean of 2 datasets" in figure.axes[0].get_ylabel() and "scenes" not in figure.get_supxlabel()
+
+
 def test_fig2_has_both_norms_and_the_miou_on_its_own_axis():
     dataset = sweep(recipe_lists.norms(), ("clip_vitb16", "clip_vitl14"), ("coco_stuff",), norms=True)
     figure = plots.norms_and_miou(dataset)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clearclip.segmentation.overlay import palette
+from clearclip.segmentation.overlay import Row, class_colors, explained, handles, palette
 from clearclip.segmentation.result import Segmentation, overlaid, side_by_side
 
 
@@ -35,6 +35,23 @@ def test_the_palette_begins_alike_and_its_colours_differ():
     assert len({tuple(color) for color in (colors * 255).round()}) == 60
 
 
+def test_a_class_has_one_color_with_and_without_background():
+    classes = [f"class {i}" for i in range(30)]
+    colors = class_colors(classes)
+    np.testing.assert_array_equal(class_colors(["background", *classes])[1:], colors)
+    gray = class_colors(["background", *classes])[0]
+    assert gray[0] == gray[1] == gray[2] and not (colors == gray).all(1).any()
+
+
+def test_a_legend_names_true_classes_first_and_counts_the_rest():
+    labels = np.arange(40, dtype=np.uint8).repeat(10).reshape(20, 20)
+    row = Row(np.zeros((20, 20, 3), np.uint8), {"clip": labels}, np.full((20, 20), 39, np.uint8))
+    colors = explained([row], list(map(str, range(40))))
+    assert next(iter(colors.legend)) == "39" and len(colors.legend) == 14 and colors.unexplained == 26
+    np.testing.assert_array_equal(colors.of, class_colors(list(map(str, range(40)))))
+    assert handles(colors)[-1].get_label() == "and 26 more"
+
+
 def texts(figure):
     return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
 
@@ -42,7 +59,7 @@ def texts(figure):
 def test_the_figure_of_one_result():
     labels = np.uint8([[0, 0, 3], [3, 3, 0]])
     figure = made(labels, ["woman", "rocket", "flag", "sky"]).figure()
-    assert [axis.get_title() for axis in figure.axes] == ["photo", "clip"]
+    assert [axis.get_title() for axis in figure.axes] == ["photo", "CLIP"]
     assert texts(figure) == ["woman", "sky"]  # those that occur
     faces = [patch.get_facecolor()[:3] for patch in figure.legends[0].get_patches()]
     assert np.allclose(faces, palette(4)[[0, 3]])
@@ -69,7 +86,7 @@ def test_recipes_side_by_side():
         {name: made(np.full((4, 6), i, np.uint8), ["a", "b", "c"]) for name in ("clip", "clearclip")} for i in (0, 2)
     ]
     figure = side_by_side(rows, truth=[np.full((4, 6), 1, np.uint8), np.full((4, 6), 255, np.uint8)])
-    assert [axis.get_title() for axis in figure.axes] == ["photo", "ground truth", "clip", "clearclip", "", "", "", ""]
+    assert [axis.get_title() for axis in figure.axes] == ["photo", "ground truth", "CLIP", "ClearCLIP", "", "", "", ""]
     assert texts(figure) == ["a", "b", "c"]  # b occurs in the true labels only
     shown = [np.asarray(axis.images[0].get_array()) for axis in figure.axes]
     assert np.allclose(shown[1], palette(3)[1]) and np.allclose(shown[5], 1)  # 255 is not labelled

@@ -1,0 +1,28 @@
+"""What methods are called in figures and tables."""
+
+from __future__ import annotations
+
+METHOD_LABEL = {
+    "clip": "CLIP",
+    "maskclip": "MaskCLIP",
+    "clip_surgery": "CLIPSurgery",
+    "sclip": "SCLIP",
+    "gem": "GEM",
+    "clearclip": "ClearCLIP",
+    "maskclip+clearclip": "MaskCLIP + ClearCLIP",
+    "sclip+clearclip": "SCLIP + ClearCLIP",
+    "gem+clearclip": "GEM + ClearCLIP",
+    "naclip": "NACLIP",
+    "segearth_ov": "SegEarth-OV",
+    "resclip": "ResCLIP (in part)",
+    "proxyclip": "ProxyCLIP",
+}
+
+
+def method_label(name: str) -> str:
+    """A recipe as a reader knows it.
+
+    >>> method_label("clearclip"), method_label("mine")
+    ('ClearCLIP', 'mine')
+    """
+    return METHOD_LABEL.get(name, name)
