@@ -46,7 +46,7 @@ class Layers:
 
 
 @dataclass(frozen=True)
-class Shown:
+class View:
     """What the table and the figure show; the Dataset has everything."""
 
     tokens: Literal["patches", "all"] = "patches"
@@ -73,7 +73,7 @@ class StatisticsOptions:
     running: Running = Running()
     result: Result
     drawing: Drawing = Drawing()
-    shown: Shown = Shown()
+    view: View = View()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,20 +113,20 @@ Sweep = TypeVar("Sweep", bound=SweepOptions)
 
 def listed(models: Models, pictures: Pictures, running: Running) -> list[Picture]:
     """The pictures that were named, or the default ones."""
-    from analysis.probes.images import pictures as found
+    from analysis.probes.images import pictures as of_sources
 
     default = ("photographs", "scenes") if models.model == SHIPPED else ("photographs",)
-    return found(pictures.images or default, running.limit)
+    return of_sources(pictures.images or default, running.limit)
 
 
-def statistics(options: StatisticsOptions, wanted: Sequence[str] | dict[str, Statistic]) -> xr.Dataset:
+def statistics(options: StatisticsOptions, measured: Sequence[str] | dict[str, Statistic]) -> xr.Dataset:
     """One Dataset of these statistics over all models."""
     from analysis.probes.collection import collect_models
 
     return collect_models(
         loaders(options.models, options.running),
         listed(options.models, options.pictures, options.running),
-        wanted,
+        measured,
         dataset_file(options.result),
         layers=options.layers.layers or None,
         image_size=options.pictures.image_size,
@@ -184,7 +184,7 @@ def present_statistics(
     from analysis.probes import store
     from analysis.probes.table import layer_table, tidy
 
-    tokens = options.shown.tokens
+    tokens = options.view.tokens
 
     def read(path: Path) -> xr.Dataset:
         dataset = store.read(path)

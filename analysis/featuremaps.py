@@ -47,7 +47,7 @@ def main() -> None:
         read=feature_maps.read,
         report=feature_maps.report,
         rows=feature_maps.tidy,
-        draw=lambda dataset: plots.feature_maps(dataset, options.shown.tokens),
+        draw=lambda dataset: plots.feature_maps(dataset, options.view.tokens),
     )
 
 

@@ -86,8 +86,8 @@ def sources(options: Options) -> tuple[list[Sample], list[str] | str]:
     if len(names) != 1:
         raise UserError(f"data sets {', '.join(names)}: label maps are drawn of one at a time.")
     # scenes are the same at every size, and drawn finer for the eye than for statistics
-    drawn = names[0] in DRAWN
-    dataset = load(names[0], split="test", size=SCENE_SIZE) if drawn else cli.datasets(options.labelled)[0]
+    scenes = names[0] in DRAWN
+    dataset = load(names[0], split="test", size=SCENE_SIZE) if scenes else cli.datasets(options.labelled)[0]
     return usable(labelled(dataset, options.first), running.limit, running.strict), list(dataset.classes)
 
 

@@ -68,16 +68,16 @@ class Photographs:
         if folder is None:
             from skimage import data
 
-            found = [Image.fromarray(getattr(data, name)()) for name in ("astronaut", "coffee", "chelsea", "rocket")]
+            pictures = [Image.fromarray(getattr(data, name)()) for name in ("astronaut", "coffee", "chelsea", "rocket")]
         else:
-            found = [read_image(path) for path in find_images([folder])[:count]]
+            pictures = [read_image(path) for path in find_images([folder])[:count]]
         rng = np.random.default_rng(0)
         self.classes = [f"class {i}" for i in range(classes)]
         self.samples = []
         for i in range(count):
             label = np.kron(rng.integers(0, classes, (15, 20)), np.ones((25, 25), int))
             label[rng.random(label.shape) < 0.05] = 255
-            self.samples.append(Sample(cropped(found[i % len(found)], rng), label.astype(np.uint8), str(i)))
+            self.samples.append(Sample(cropped(pictures[i % len(pictures)], rng), label.astype(np.uint8), str(i)))
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -175,11 +175,11 @@ def grid(model: Backbone, dataset: Photographs, repeats: int) -> None:
     """Fifty recipes against one."""
     seconds(model, dataset_of(dataset, 1), ["clearclip"])  # warms up
     pairs = [(seconds(model, dataset, ["clearclip"]), seconds(model, dataset, fifty())) for _ in range(repeats)]
-    one, many = zip(*pairs, strict=True)
-    ratio = statistics.median(b / a for a, b in zip(one, many, strict=True))
+    alone, together = zip(*pairs, strict=True)
+    ratio = statistics.median(b / a for a, b in zip(alone, together, strict=True))
     print(
-        f"{len(dataset.classes):4} classes: one recipe {statistics.median(one):.1f} s, {len(fifty())} recipes "
-        f"{statistics.median(many):.1f} s: {ratio:.2f} × one"
+        f"{len(dataset.classes):4} classes: one recipe {statistics.median(alone):.1f} s, {len(fifty())} recipes "
+        f"{statistics.median(together):.1f} s: {ratio:.2f} × one"
     )
 
 

@@ -81,12 +81,12 @@ def find_images(folder: str | os.PathLike[str]) -> list[Path]:
     suffixes = {s for s, kind in Image.registered_extensions().items() if kind in Image.OPEN} - {
         s for s, kind in Image.registered_extensions().items() if kind in NOT_PICTURES
     }
-    found = sorted(_walk(root, suffixes), key=lambda path: path.relative_to(root).as_posix())
-    if not found:
+    files = sorted(_walk(root, suffixes), key=lambda path: path.relative_to(root).as_posix())
+    if not files:
         raise UserError(
             f"{root}: no pictures in this folder or below it (looked for {', '.join(sorted(suffixes)[:12])}, …)."
         )
-    return found
+    return files
 
 
 def _walk(root: Path, suffixes: set[str]) -> Iterator[Path]:

@@ -27,7 +27,7 @@ SCENES, SCENE_SIZE = 3, 192
 
 
 @dataclass(frozen=True)
-class Asked:
+class Task:
     """What is done with the pictures."""
 
     classes: str = ""
@@ -56,7 +56,7 @@ class Options:
 
     images: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """Photos, or folders of them (searched recursively); a few drawn scenes if nothing is named."""
-    asked: Asked = Asked()
+    task: Task = Task()
     models: cli.Models = cli.Models()
     text: cli.Text = cli.Text()
     running: cli.Running = cli.Running()
@@ -72,8 +72,8 @@ def main() -> None:
     from clearclip.segmentation.files import batches, refuse_inside
     from clearclip.segmentation.text import class_names
 
-    asked, running = options.asked, options.running
-    if asked.compare and asked.feature:
+    task, running = options.task, options.running
+    if task.compare and task.feature:
         raise UserError("--compare and --feature exclude each other.")
     pictures, classes = sources(options)
     class_names(classes)
@@ -105,9 +105,9 @@ def sources(options: Options) -> tuple[dict[str, Picture], str | list[str]]:
 
     limit = options.running.limit
     if options.images:
-        return dict(list(photos(options.images).items())[:limit]), options.asked.classes
+        return dict(list(photos(options.images).items())[:limit]), options.task.classes
     scenes = Scenes("test", SCENES if limit is None else limit, SCENE_SIZE)
-    return {f"scene_{i}": scenes[i].image for i in range(len(scenes))}, options.asked.classes or scenes.classes
+    return {f"scene_{i}": scenes[i].image for i in range(len(scenes))}, options.task.classes or scenes.classes
 
 
 def prepared(options: Options, classes: str | list[str]) -> Segmenter:
@@ -116,32 +116,32 @@ def prepared(options: Options, classes: str | list[str]) -> Segmenter:
     from clearclip.segmentation.segmenter import Segmenter
     from clearclip.segmentation.windows import Windows
 
-    asked, running = options.asked, options.running
+    task, running = options.task, options.running
     model = options.models.model or ("clip_vitb16" if options.images else "clip_tiny",)
     if len(model) > 1:
         raise UserError(f"models {', '.join(model)}: pictures are segmented with one; compare recipes with --compare.")
-    short = asked.short_side
-    recipes, threshold = which(asked), level(asked.threshold)
+    short = task.short_side
+    recipes, threshold = which(task), level(task.threshold)
     (load_model,) = cli.loaders(cli.Models(model, options.models.checkpoint, options.models.random), running)
     return Segmenter(
         load_model(),
         classes,
         recipes,
-        asked.background,
+        task.background,
         threshold,
         None if short is None else Windows(short, 2048 * short // 448, short, short // 2),
         cli.templates(options.text),
         cli.text_cache(options.text),
-        load(asked.proxy, None, options.models.random, running.device, running.precision) if asked.proxy else None,
+        load(task.proxy, None, options.models.random, running.device, running.precision) if task.proxy else None,
         running.batch_size,
     )
 
 
-def which(asked: Asked) -> list[Recipe]:
+def which(task: Task) -> list[Recipe]:
     """The recipes that were asked for."""
     from clearclip.methods.recipes import feature_recipe, recipes
 
-    return [feature_recipe(name, asked.layer) for name in asked.feature] or recipes(asked.compare or [asked.recipe])
+    return [feature_recipe(name, task.layer) for name in task.feature] or recipes(task.compare or [task.recipe])
 
 
 def level(threshold: str) -> float | str:

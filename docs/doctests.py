@@ -14,4 +14,4 @@ class Doctests(griffe.Extension):
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         """Called for each module, class, function and attribute."""
         if obj.docstring:
-            obj.docstring.value = EXAMPLE.sub(lambda found: f"\n```python\n{found[0]}\n```", obj.docstring.value)
+            obj.docstring.value = EXAMPLE.sub(lambda example: f"\n```python\n{example[0]}\n```", obj.docstring.value)

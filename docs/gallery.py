@@ -22,20 +22,20 @@ def main(source: Path) -> None:
         "`python -m figures --model clip_vitb16 --against dino_vitb16 --dataset voc20:data/voc …`.",
     ]
     for entry in ENTRIES.values():
-        drawn = source / f"{entry.name}.png"
+        figure = source / f"{entry.name}.png"
         table = source / f"{entry.name}.md"
-        shown = ""
-        if entry.kind == "figure" and drawn.is_file():
-            with Image.open(drawn) as picture:
+        content = ""
+        if not entry.is_table and figure.is_file():
+            with Image.open(figure) as picture:
                 small = picture.convert("RGB")
             small.thumbnail((WIDEST, WIDEST))
-            small.quantize(256).save(PICTURES / drawn.name, optimize=True)
-            shown = f"![{entry.name}](images/gallery/{drawn.name})"
-        elif entry.kind == "table" and table.is_file():
-            shown = table.read_text("utf-8").strip()
-        if shown:
-            caption = [entry.caption] if entry.kind == "figure" else []  # tables carry theirs
-            parts += [f"## {entry.name}", shown, *caption, f"`python -m figures {entry.name}`"]
+            small.quantize(256).save(PICTURES / figure.name, optimize=True)
+            content = f"![{entry.name}](images/gallery/{figure.name})"
+        elif entry.is_table and table.is_file():
+            content = table.read_text("utf-8").strip()
+        if content:
+            caption = [] if entry.is_table else [entry.caption]  # tables carry theirs
+            parts += [f"## {entry.name}", content, *caption, f"`python -m figures {entry.name}`"]
     (HERE / "gallery.md").write_text("\n\n".join(parts) + "\n", "utf-8")
 
 

@@ -59,7 +59,7 @@ def main() -> None:
     from figures.drawing import Drawings
     from figures.plan import compute, plan, print_plan
 
-    wanted, command = entries(options.names), shlex.join(["python", "-m", "figures", *sys.argv[1:]])
+    selected, command = entries(options.names), shlex.join(["python", "-m", "figures", *sys.argv[1:]])
     if options.data is not None:
         if options.plan or options.models.model or options.against or options.offline_demo:
             raise UserError(
@@ -67,27 +67,27 @@ def main() -> None:
             )
         if not options.data.exists():
             raise UserError(f"{options.data}: no such folder of Datasets. python -m figures computes them.")
-        drawings = Drawings(wanted, options.data, options.output, command, strict=bool(options.names))
-        for entry in wanted:
+        drawings = Drawings(selected, options.data, options.output, command, strict=bool(options.names))
+        for entry in selected:
             drawings.draw(entry)
         drawings.finish()
         return
     choice = choice_of(options)
     folder = options.results or Path("results/figures", choice.everyone[0].replace("/", "_").replace(":", "_"))
-    steps = plan(wanted, choice, folder)
+    steps = plan(selected, choice, folder)
     print_plan(steps, choice)
     if options.plan:
         return
-    drawings = Drawings(wanted, folder, options.output, command)
-    waiting, there, without, failed = list(wanted), set(), {}, []
+    drawings = Drawings(selected, folder, options.output, command)
+    waiting, finished, without, failed = list(selected), set(), {}, []
     for step in steps:
         if step.reason:
             without[step.run.name] = step.reason
         elif step.todo and not compute(step):
             failed.append(step.run.name)
             without[step.run.name] = "its run failed, see above"
-        there.add(step.run.name)
-        for entry in [entry for entry in waiting if there.issuperset(entry.needs)]:
+        finished.add(step.run.name)
+        for entry in [entry for entry in waiting if finished.issuperset(entry.needs)]:
             waiting.remove(entry)
             drawings.draw(entry, without)
     drawings.finish()

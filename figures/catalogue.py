@@ -237,12 +237,12 @@ def entries(names: Sequence[str] = ()) -> list[Entry]:
     >>> [entry.name for entry in entries(["fig4", "table1"])]
     ['fig4a', 'fig4b', 'fig4c', 'table1']
     """
-    wanted: dict[str, Entry] = {}
+    selected: dict[str, Entry] = {}
     for name in names or ENTRIES:
         parts = [name] if name in ENTRIES else [other for other in ENTRIES if other[:-1] == name]
         if not parts:
             raise UserError(
                 f"there is no figure or table {name!r}. Closest: {closest(name, list(ENTRIES))}. All: {', '.join(ENTRIES)}."
             )
-        wanted.update({part: ENTRIES[part] for part in parts})
-    return list(wanted.values())
+        selected.update({part: ENTRIES[part] for part in parts})
+    return list(selected.values())

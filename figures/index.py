@@ -70,13 +70,15 @@ class Drawn:
     files: Sequence[str] = field(default_factory=tuple)
 
 
-def page(drawn: Sequence[Drawn], left_out: Sequence[str] = (), command: str = "python -m figures") -> str:
+def page(drawings: Sequence[Drawn], left_out: Sequence[str] = (), command: str = "python -m figures") -> str:
     """The page as HTML that needs nothing else: no scripts, no requests, pictures inside.
 
     >>> "<!doctype html>" in page([])
     True
     """
-    contents = "\n".join(f'<a href="#{one.entry.name}">{html.escape(label(one.entry))}</a>' for one in drawn)
+    contents = "\n".join(
+        f'<a href="#{drawing.entry.name}">{html.escape(label(drawing.entry))}</a>' for drawing in drawings
+    )
     missing = "".join(f"<li>{html.escape(reason)}</li>" for reason in left_out)
     return f"""<!doctype html>
 <html lang="en">
@@ -93,11 +95,11 @@ def page(drawn: Sequence[Drawn], left_out: Sequence[str] = (), command: str = "p
 <p>The figures and tables of <em>ClearCLIP: Decomposing CLIP Representations for Dense Vision-Language Inference</em> (ECCV 2024),
 drawn from measured data. Each says which command made it and where its data come from.</p>
 <code class="command">{html.escape(command)}</code>
-{banner(drawn)}
+{banner(drawings)}
 <nav aria-label="Contents">{contents}</nav>
 </header>
 <main>
-{"".join(map(section, drawn))}
+{"".join(map(section, drawings))}
 {f'<section id="left_out"><h2>Not drawn</h2><ul>{missing}</ul></section>' if missing else ""}
 </main>
 </body>
@@ -116,12 +118,12 @@ def label(entry: Entry) -> str:
     return numbered[1] if numbered else entry.name.capitalize()
 
 
-def banner(drawn: Sequence[Drawn]) -> str:
+def banner(drawings: Sequence[Drawn]) -> str:
     """What must not be overlooked: random weights, or the small models that come with the package."""
     random: dict[str, None] = {}
     small: dict[str, None] = {}
-    for one in drawn:
-        for dataset in one.data.values():
+    for drawing in drawings:
+        for dataset in drawing.data.values():
             for model in models(dataset):
                 if model["random_weights"]:
                     random[str(model["model"])] = None
@@ -144,29 +146,27 @@ def banner(drawn: Sequence[Drawn]) -> str:
     return "\n".join(lines)
 
 
-def section(one: Drawn) -> str:
+def section(drawing: Drawn) -> str:
     """One figure or table with its caption, its files and the origin of its data."""
-    first, *more = re.split(r"\n\s*\n", one.entry.caption)
+    first, *more = re.split(r"\n\s*\n", drawing.entry.caption)
     first = NUMBER.sub("", first)  # the heading says so
-    said = [prose(text) for text in (first, *more)]
-    if one.table is not None:
-        shown = as_html(one.table)
+    paragraphs = [prose(text) for text in (first, *more)]
+    if drawing.table is not None:
+        content = as_html(drawing.table)
     else:
-        alt = html.escape(f"{label(one.entry)}: {' '.join(first.split())}", quote=True)
-        shown = (
-            f'<div class="picture"><img alt="{alt}" src="data:image/png;base64,{b64encode(one.png).decode()}"></div>'
-        )
-    files = ", ".join(f'<a href="{html.escape(file, quote=True)}">{html.escape(file)}</a>' for file in one.files)
-    commands = "".join(f'<code class="command">{html.escape(command)}</code>' for command in made_by(one))
+        alt = html.escape(f"{label(drawing.entry)}: {' '.join(first.split())}", quote=True)
+        content = f'<div class="picture"><img alt="{alt}" src="data:image/png;base64,{b64encode(drawing.png).decode()}"></div>'
+    files = ", ".join(f'<a href="{html.escape(file, quote=True)}">{html.escape(file)}</a>' for file in drawing.files)
+    commands = "".join(f'<code class="command">{html.escape(command)}</code>' for command in made_by(drawing))
     return f"""
-<section id="{one.entry.name}">
-<h2>{html.escape(label(one.entry))}</h2>
-{"".join(f"<p>{text}</p>" for text in said)}
-{shown}
+<section id="{drawing.entry.name}">
+<h2>{html.escape(label(drawing.entry))}</h2>
+{"".join(f"<p>{text}</p>" for text in paragraphs)}
+{content}
 {f'<p class="soft">Beside this page: {files}</p>' if files else ""}
 <details><summary>How it was made, and from which data</summary>
 {commands}
-{"".join(origin(name, dataset) for name, dataset in one.data.items())}
+{"".join(origin(name, dataset) for name, dataset in drawing.data.items())}
 </details>
 </section>
 """
@@ -181,10 +181,10 @@ def prose(text: str) -> str:
     return re.sub(r"\bX_(res|attn|sum)\b", r"X<sub>\1</sub>", html.escape(" ".join(text.split())))
 
 
-def made_by(one: Drawn) -> list[str]:
+def made_by(drawing: Drawn) -> list[str]:
     """The commands that computed the Datasets, and the one that drew."""
-    computed = [str(dataset.attrs.get("command", "unknown command")) for dataset in one.data.values()]
-    return [*dict.fromkeys(computed), f"python -m figures {one.entry.name} --data FOLDER"]
+    computed = [str(dataset.attrs.get("command", "unknown command")) for dataset in drawing.data.values()]
+    return [*dict.fromkeys(computed), f"python -m figures {drawing.entry.name} --data FOLDER"]
 
 
 def as_html(table: pd.DataFrame) -> str:
@@ -204,8 +204,8 @@ def as_html(table: pd.DataFrame) -> str:
     note = table.attrs.get("note", "")
     body = "\n".join(lines)
     below = f'<p class="soft">{prose(note)}</p>' if note else ""
-    shown = f"<table><thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"
-    return f'<div class="wide">{shown}</div>{below}'
+    rows_and_head = f"<table><thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"
+    return f'<div class="wide">{rows_and_head}</div>{below}'
 
 
 def models(dataset: xr.Dataset) -> list[dict[str, object]]:

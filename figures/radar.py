@@ -72,11 +72,11 @@ def label(method: str) -> str:
 
 def measured(dataset: xr.Dataset, model: str) -> Values:
     """What was measured of this figure's methods with one model."""
-    found = {method: find(dataset, RECIPES[method]) for method in METHODS if method in RECIPES}
-    one = dataset.miou.sel(model=model)
+    names = {method: find(dataset, RECIPES[method]) for method in METHODS if method in RECIPES}
+    miou = dataset.miou.sel(model=model)
     return {
-        method: {str(cell.dataset.item()): float(cell) for cell in one.sel(recipe=name)}
-        for method, name in found.items()
+        method: {str(cell.dataset.item()): float(cell) for cell in miou.sel(recipe=name)}
+        for method, name in names.items()
         if name is not None
     }
 
@@ -97,7 +97,7 @@ def printed(model: str) -> Values:
 
 
 def draw_radar(axes: Axes, solid: Values, dashed: Values, spokes: list[str]) -> None:
-    """One closed line a method over all spokes; a line breaks where a value is missing."""
+    """One closed line per method over all spokes; a line breaks where a value is missing."""
     angles = np.linspace(0, 2 * np.pi, len(spokes), endpoint=False)
     largest = {
         name: max(

@@ -130,9 +130,9 @@ def _prototypes(choice: Choice, result: Result) -> Any:
     return replace(_sweep(prototypes.Options, choice, result), models=choice.models(choice.everyone))
 
 
-def _maps(wanted: str, turn: int, choice: Choice, result: Result) -> Any:
+def _maps(benchmark: str, turn: int, choice: Choice, result: Result) -> Any:
     """Pictures of the benchmark that the paper shows; where it was not named, others of the first data set."""
-    there = [text for text in choice.dataset if text.partition(":")[0] == wanted]
+    there = [text for text in choice.dataset if text.partition(":")[0] == benchmark]
     return maps.Options(
         models=choice.models(choice.readers[:1]),
         labelled=Labelled(tuple(there or choice.dataset)[:1]),
@@ -177,8 +177,8 @@ def state(run: Run, options: Any, path: Path) -> Literal["finished", "other fact
             weights = dict(zip(dataset.model.values.tolist(), dataset.weights_sha256.values.tolist(), strict=True))
     except (OSError, ValueError, AttributeError):
         return "other facts"
-    wanted = {"door": door_of(run.run), **facts(options)}
-    same = all(written.get(name) == wanted[name] for name in wanted.keys() - NO_EFFECT)
+    needed = {"door": door_of(run.run), **facts(options)}
+    same = all(written.get(name) == needed[name] for name in needed.keys() - NO_EFFECT)
     return "finished" if same and _same_weights(options.models, weights) else "other facts"
 
 

@@ -64,8 +64,8 @@ def latex(table: pd.DataFrame, caption: str, label: str) -> str:
         new = next((i for i in range(levels) if row[i] != before[i]), levels)
         if lines and new == 0:
             lines.append(r"\midrule")
-        shown = [*("" if i < new else text for i, text in enumerate(row[:levels])), *row[levels:]]
-        lines.append(" & ".join(map(_escape, shown)) + r" \\")
+        texts = [*("" if i < new else text for i, text in enumerate(row[:levels])), *row[levels:]]
+        lines.append(" & ".join(map(_escape, texts)) + r" \\")
         before = row[:levels]
     text = re.sub(r"^Table \d+\. ", "", " ".join(_escape(caption).split()))  # LaTeX counts itself
     note = table.attrs.get("note", "")

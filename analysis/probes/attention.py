@@ -103,10 +103,10 @@ def token_attention(
             maps = attention_maps(model, image[None], layers, heads, affinities)
             stacked = torch.stack([torch.stack([maps[layer, name][0] for name in affinities]) for layer in layers])
             if query is not None:
-                asked = stacked[..., first + query[0] * columns + query[1], first:]
+                attended = stacked[..., first + query[0] * columns + query[1], first:]
             else:
-                asked = stacked[..., 0, first:] if first else stacked.mean(-2)  # (layer, affinity, head, hw)
-            attention.append(asked.unflatten(-1, (rows, columns)).cpu().numpy())
+                attended = stacked[..., 0, first:] if first else stacked.mean(-2)  # (layer, affinity, head, hw)
+            attention.append(attended.unflatten(-1, (rows, columns)).cpu().numpy())
     token = f"patch {query}" if query else "CLS" if first else "mean over patches"
     dataset = xr.Dataset(
         {

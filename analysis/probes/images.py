@@ -1,5 +1,7 @@
 """Where pictures come from: folders, single files, the photographs that come with scikit-image, or drawn scenes."""
 
+from __future__ import annotations
+
 import hashlib
 import os
 from collections.abc import Callable, Sequence
@@ -7,16 +9,13 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files as resources
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from clearclip.datasets import BENCHMARKS
+from clearclip.datasets.drawn.scenes import Scenes
 from clearclip.errors import UserError
 from clearclip.pictures import BadImage, find_images, read_image
-
-if TYPE_CHECKING:
-    from clearclip.datasets.drawn.scenes import Scenes
 
 PHOTOGRAPHS = (
     "astronaut.png",
@@ -69,16 +68,18 @@ def pictures(
     given = [sources] if isinstance(sources, (str, os.PathLike)) else list(dict.fromkeys(sources))
     if not given:
         raise UserError("an empty list of pictures.")
-    listed = {one: pictures for one in given if (pictures := _listed(str(one))) is not None}
-    roots = [Path(one) for one in given if one not in listed]
+    listed = {name: pictures for name in given if (pictures := _listed(str(name))) is not None}
+    roots = [Path(path) for path in given if path not in listed]
     several = len(roots) > 1
     files = dict.fromkeys(root for root in roots if not root.is_dir())  # single files are one source together
     kept = set(list(files)[:limit])
     roots = [root for root in roots if root not in files or root in kept]
     every = {_same(path): (path, root) for root in reversed(roots) for path in reversed(find_images(root)[:limit])}
-    found = {_name(path, root, several): (path, root) for path, root in reversed(every.values())}
+    files_by_name = {_name(path, root, several): (path, root) for path, root in reversed(every.values())}
     named = [picture for pictures in listed.values() for picture in pictures[:limit]]
-    return named + [Picture(name, _reader(path), _size(path), str(root)) for name, (path, root) in found.items()]
+    return named + [
+        Picture(name, _reader(path), _size(path), str(root)) for name, (path, root) in files_by_name.items()
+    ]
 
 
 def _listed(source: str) -> list[Picture] | None:
@@ -98,23 +99,21 @@ def _photographs() -> list[Picture]:
 
 
 def _scenes() -> list[Picture]:
-    from clearclip.datasets.drawn.scenes import Scenes
-
     scenes = Scenes("test", SCENES, SCENE_SIZE)
     return [Picture(f"scene {i}", partial(_scene, scenes, i), 0, "scenes") for i in range(SCENES)]
 
 
-def _scene(scenes: "Scenes", index: int) -> Image.Image:
+def _scene(scenes: Scenes, index: int) -> Image.Image:
     return scenes[index].image
 
 
 NAMED: dict[str, Callable[[], list[Picture]]] = {"photographs": _photographs, "scenes": _scenes}
 
 
-def readable(chosen: Sequence[Picture], strict: bool = False) -> list[Picture]:
+def readable(pictures: Sequence[Picture], strict: bool = False) -> list[Picture]:
     """Those of a few pictures that can be read; the others are named and left out, or refused if `strict`."""
     good = []
-    for picture in chosen:
+    for picture in pictures:
         try:
             picture.read()
         except BadImage as error:
@@ -139,9 +138,9 @@ def _size(path: Path) -> int:
         return 0
 
 
-def digest(chosen: Sequence[Picture]) -> str:
+def digest(pictures: Sequence[Picture]) -> str:
     """SHA-256 over the names and sizes of the pictures, in their order: which images a result is about."""
-    return hashlib.sha256("\n".join(f"{p.name} {p.size}" for p in chosen).encode()).hexdigest()
+    return hashlib.sha256("\n".join(f"{p.name} {p.size}" for p in pictures).encode()).hexdigest()
 
 
 def _name(path: Path, root: Path, several: bool) -> str:

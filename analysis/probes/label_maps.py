@@ -48,14 +48,14 @@ def label_maps(
     Labels are indices of `class`. The largest value of their type means not labelled, or beyond the picture, whose `height`
     and `width` lie along `image`.
     """
-    wanted = recipes_of(recipes)
-    segmenter = Segmenter(model, classes, wanted, batch_size=batch_size, cache=cache, prompts=prompts)
+    methods = recipes_of(recipes)
+    segmenter = Segmenter(model, classes, methods, batch_size=batch_size, cache=cache, prompts=prompts)
     names = [str(name) for name in segmenter.queries.classes]
     kind: Any = np.uint8 if len(names) < 255 else np.uint16
     none = int(np.iinfo(kind).max)
     kept = [segmented(segmenter, sample, kind) for sample in samples]
     pictures, maps, truths, accuracy = zip(*kept, strict=True)
-    labels = np.stack([_padded([of_picture[i] for of_picture in maps], none) for i in range(len(wanted))])
+    labels = np.stack([_padded([of_picture[i] for of_picture in maps], none) for i in range(len(methods))])
     picture_attrs = {"long_name": "picture", "units": "grey levels"}
     variables: dict[str, Any] = {
         "picture": (("image", "row", "column", "rgb"), _padded(pictures, 255), picture_attrs),
@@ -78,7 +78,7 @@ def label_maps(
         )
     coords = {
         "model": [model.name],
-        **Recipe.to_coords(wanted),
+        **Recipe.to_coords(methods),
         "image": [sample.name for sample in samples],
         "class": names,
         "rgb": ["red", "green", "blue"],

@@ -100,8 +100,8 @@ def nearest(cosines: Tensor, size: tuple[int, int], owner: Tensor) -> Tensor:
     """
     best = torch.full((len(cosines), 1, *size), -torch.inf, device=cosines.device)
     labels = torch.zeros_like(best, dtype=torch.int64)
-    for one, index in zip(cosines.split(1, 1), owner, strict=True):
-        resized = F.interpolate(one, size, mode="bilinear", align_corners=False)
+    for similarity, index in zip(cosines.split(1, 1), owner, strict=True):
+        resized = F.interpolate(similarity, size, mode="bilinear", align_corners=False)
         labels.masked_fill_(resized > best, index)
         torch.maximum(best, resized, out=best)
     return labels[:, 0]

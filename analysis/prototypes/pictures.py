@@ -30,7 +30,9 @@ def prepared(model: Backbone, windows: Windows, samples: Sequence[Sample]) -> It
     for (height, width), group in groups.items():
         pixels = torch.from_numpy(np.stack([np.asarray(sample.image) for sample in group])).to(model.device)
         rows, columns = (max(round(side / patch), 1) for side in windows.resized(height, width))
-        images = torch.stack([resize(one, (rows * patch, columns * patch)) for one in pixels.permute(0, 3, 1, 2)])
+        images = torch.stack(
+            [resize(picture, (rows * patch, columns * patch)) for picture in pixels.permute(0, 3, 1, 2)]
+        )
         labels = torch.from_numpy(np.stack([sample.label for sample in group]).astype(np.int64))
         yield model.normalize(images / 255), labels.to(model.device)
 

@@ -20,7 +20,7 @@ MEASURED, PUBLISHED, DIFFERENCE = "measured", "published", "difference"
 def beside(
     dataset: xr.Dataset,
     printed: pd.DataFrame,
-    wanted: Sequence[Recipe],
+    recipes: Sequence[Recipe],
     columns: Sequence[str],
     mean_of: Sequence[str],
 ) -> pd.DataFrame:
@@ -29,13 +29,13 @@ def beside(
     Args:
         dataset: of a sweep.
         printed: published numbers in the form of `published.table`; they give the order.
-        wanted: the recipes to show; what was measured and is not in `printed` follows below it.
+        recipes: the recipes to show; what was measured and is not in `printed` follows below it.
         columns: names of data sets.
         mean_of: names of data sets whose mean is shown where all of them are known.
 
     Returns: columns recipe, method, model, numbers, the data sets by their own names, and "mean of k" if k > 1.
     """
-    names = {recipe.name: name for recipe in wanted if (name := find(dataset, recipe))}
+    names = {recipe.name: name for recipe in recipes if (name := find(dataset, recipe))}
     waiting = {(model, recipe): None for model in dataset.model.values.tolist() for recipe in names}
     groups = [rows for _, rows in printed.groupby(["method", "encoder", "recipe"], sort=False, dropna=False)]
     matched: dict[int, tuple[str, str]] = {}  # first row of a group → model and recipe

@@ -28,10 +28,13 @@ class DenseEncoder:
     The blocks before the first one that a recipe changes run once; q, k, v, each A·v and each projected attention output
     are computed once and shared by all recipes; residual, α and β are sums of what is there.
 
-    Args: model: a `Backbone` with a text space; recipes: names or `Recipe`s; proxy: a second model for recipes that
-    take their affinity from one (`proxyclip`).
+    Args:
+        model: a `Backbone` with a text space.
+        methods: names of recipes, or `Recipe`s.
+        proxy: a second model for recipes that take their affinity from one (`proxyclip`).
 
-    Raises `UserError` for recipes that the model cannot serve, saying why.
+    Raises:
+        UserError: the model cannot serve a recipe, and why.
 
     >>> import clearclip
     >>> encoder = DenseEncoder(clearclip.load("clip_vitb32", random=True), ["clip", "clearclip"])
@@ -39,9 +42,9 @@ class DenseEncoder:
     {'clip': (2, 6, 512), 'clearclip': (2, 6, 512)}
     """
 
-    def __init__(self, model: Backbone, chosen: Iterable[str | Recipe], proxy: Backbone | None = None) -> None:
+    def __init__(self, model: Backbone, methods: Iterable[str | Recipe], proxy: Backbone | None = None) -> None:
         self.model, self.proxy = model, proxy
-        self.recipes = recipes(chosen)
+        self.recipes = recipes(methods)
         if not model.has_projection:
             model.project(torch.empty(0))  # raises, saying why
         for recipe in self.recipes:

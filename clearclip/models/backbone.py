@@ -294,14 +294,14 @@ class Backbone(ABC):
         Raises:
             UserError: a layer is out of range, or H or W is not a multiple of the patch size.
         """
-        wanted = self.layers(layers)
+        numbers = self.layers(layers)
         inputs: dict[int, BlockInput] = {}
-        with _on_block_inputs(self, wanted, inputs.__setitem__, stop_at=max(wanted)):
+        with _on_block_inputs(self, numbers, inputs.__setitem__, stop_at=max(numbers)):
             try:
                 self(images)
             except _EnoughSeen:
                 return inputs
-        raise RuntimeError(f"{self.name}: block {max(wanted)} was never reached")
+        raise RuntimeError(f"{self.name}: block {max(numbers)} was never reached")
 
     def last_tokens(self, images: Tensor) -> Tensor:
         """All tokens after the last block and the final norm, (B, 3, H, W) → (B, L, D)."""

@@ -36,20 +36,20 @@ def class_labels(logits: PatchLogits, size: tuple[int, int], owner: Tensor, thre
     names = torch.zeros(size, dtype=torch.uint8 if len(logits) <= 256 else torch.int16, device=device)
     total = torch.zeros(size, device=device)
     for part in _parts(len(logits), AT_ONCE.get(device.type, AT_ONCE_ELSEWHERE) // math.prod(logits.size)):
-        for i, one in enumerate(_scaled(logits.maps(part), size), part.start):
-            names.masked_fill_(one > best, i)
+        for i, cosines in enumerate(_scaled(logits.maps(part), size), part.start):
+            names.masked_fill_(cosines > best, i)
             if threshold:
-                higher = torch.maximum(best, one)
-                total.mul_((best - higher).exp_()).add_((one - higher).exp_())
+                higher = torch.maximum(best, cosines)
+                total.mul_((best - higher).exp_()).add_((cosines - higher).exp_())
                 best = higher
             else:
-                torch.maximum(best, one, out=best)
+                torch.maximum(best, cosines, out=best)
     labels = owner[names.long()]
     return labels.masked_fill_(total.reciprocal() < threshold, 0) if threshold else labels
 
 
-def _parts(count: int, wanted: int) -> list[slice]:
-    """The names in parts of about the wanted size, of which every map has the bits that it has when all are made at once.
+def _parts(count: int, about: int) -> list[slice]:
+    """The names in parts of about this size, of which every map has the bits that it has when all are made at once.
 
     PyTorch's bilinear kernels round channels that fill a register otherwise than the rest, and three channels otherwise
     than four; so parts are whole registers, and a short rest joins the part before.
@@ -57,7 +57,7 @@ def _parts(count: int, wanted: int) -> list[slice]:
     >>> _parts(35, 1), _parts(36, 1)
     ([slice(0, 16, None), slice(16, 35, None)], [slice(0, 16, None), slice(16, 32, None), slice(32, 36, None)])
     """
-    step = max(1, wanted // VECTOR) * VECTOR
+    step = max(1, about // VECTOR) * VECTOR
     starts = [start for start in range(0, count, step) if start == 0 or count - start > 3]
     return [slice(start, end) for start, end in zip(starts, [*starts[1:], count], strict=True)]
 

@@ -61,9 +61,9 @@ def palette(count: int) -> np.ndarray:
 
 
 def tinted(picture: np.ndarray, labels: np.ndarray, colors: np.ndarray) -> np.ndarray:
-    """A picture (H, W, 3) uint8 in grey, the colours (classes, 3) of its labels (H, W) over it, (H, W, 3) in [0, 1]."""
-    grey = np.asarray(Image.fromarray(picture).convert("L"), dtype=np.float64)[..., None] / 255
-    return (1 - OPACITY) * grey + OPACITY * colors[labels]
+    """A picture (H, W, 3) uint8 in gray, the colors (classes, 3) of its labels (H, W) over it, (H, W, 3) in [0, 1]."""
+    gray = np.asarray(Image.fromarray(picture).convert("L"), dtype=np.float64)[..., None] / 255
+    return (1 - OPACITY) * gray + OPACITY * colors[labels]
 
 
 def flat(labels: np.ndarray, colors: np.ndarray) -> np.ndarray:
@@ -105,8 +105,8 @@ def explained(rows: Sequence[Row], classes: Sequence[str], count: int = EXPLAINE
 
 def _shares(rows: Sequence[Row], classes: int) -> np.ndarray:
     """How much of each label map every class covers, (maps, classes)."""
-    maps = [one for row in rows for one in (*row.maps.values(), *([] if row.truth is None else [row.truth]))]
-    counts = [np.bincount(one.ravel(), minlength=classes)[:classes] / one.size for one in maps]
+    maps = [labels for row in rows for labels in (*row.maps.values(), *([] if row.truth is None else [row.truth]))]
+    counts = [np.bincount(labels.ravel(), minlength=classes)[:classes] / labels.size for labels in maps]
     return np.stack([*counts, np.zeros(classes)])
 
 

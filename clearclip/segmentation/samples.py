@@ -52,6 +52,6 @@ def colored(sample: Sample, colors: NDArray[np.floating]) -> NDArray[np.floating
     """The photo in grey under the colors of its classes, (H, W, 3) in [0, 1]; ignored pixels are white."""
     picture = np.ones((*sample.label.shape, 3))
     known = sample.label < len(colors)
-    grey = np.asarray(sample.image.convert("L"))[known, None] / 255
-    picture[known] = (1 - OPACITY) * grey + OPACITY * colors[sample.label[known]]
+    gray = np.asarray(sample.image.convert("L"))[known, None] / 255
+    picture[known] = (1 - OPACITY) * gray + OPACITY * colors[sample.label[known]]
     return picture

@@ -72,9 +72,9 @@ class Segmenter:
             raise UserError(f"batch size {batch_size}: at least 1.")
         if threshold and not background:
             raise UserError("a threshold turns pixels into background, so it needs background=True.")
-        chosen = [recipe] if isinstance(recipe, (str, Recipe)) else list(recipe)
+        methods = [recipe] if isinstance(recipe, (str, Recipe)) else list(recipe)
         self.model, self.threshold, self.batch_size, self.norms = model, threshold, batch_size, norms
-        self.encoder = DenseEncoder(model, chosen, proxy)
+        self.encoder = DenseEncoder(model, methods, proxy)
         self.windows = windows or Windows.of(model)
         self.queries = embed(model, named, prompts, cache)
 
@@ -88,8 +88,8 @@ class Segmenter:
 
     def each(self, image: Picture | Sequence[Picture]) -> list[dict[str, Segmentation]]:
         """As a call, with all recipes: for each picture a `Segmentation` by recipe name."""
-        given: Sequence[Any] = image if isinstance(image, (list, tuple)) else [image]
-        pictures = [as_picture(one) for one in given]
+        images: Sequence[Any] = image if isinstance(image, (list, tuple)) else [image]
+        pictures = [as_picture(picture) for picture in images]
         return [
             {name: self._segmentation(picture, name, logits) for name, logits in by_recipe.items()}
             for picture, by_recipe in zip(pictures, self.logits(pictures), strict=True)
@@ -109,8 +109,8 @@ class Segmenter:
         size = (crops.shape[-2], crops.shape[-1])
         features, norms = self.encoder.encode(crops, self.norms)
         return {
-            name: Encoded(self.queries.embeddings @ one.mT, self.encoder.grid(name, size), norms.get(name))
-            for name, one in features.items()
+            name: Encoded(self.queries.embeddings @ patches.mT, self.encoder.grid(name, size), norms.get(name))
+            for name, patches in features.items()
         }
 
     @torch.inference_mode()
