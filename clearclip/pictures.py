@@ -23,15 +23,15 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
     EXIF orientation is applied; palette, grey, CMYK and 1-bit pictures are converted; 16-bit and float grey is scaled
     to 8 bits instead of being clipped; transparent pixels lie on white; of an animation the first frame is taken.
 
-    Raises `BadImage` with the file's name for anything that is no readable picture, or a strip thinner than 1:100.
+    Raises `BadImage` with the file's name for anything that is not a readable picture, and for a strip thinner than 1:100.
 
     >>> from importlib.resources import files
     >>> read_image(files("skimage.data") / "astronaut.png").size
     (512, 512)
     """
     try:
-        if Path(path).exists() and not Path(path).is_file():  # a pipe would be waited for, for ever
-            raise ValueError("no regular file")
+        if Path(path).exists() and not Path(path).is_file():  # reading a pipe would wait forever
+            raise ValueError("not a regular file")
         # by file object: opened by path, Pillow maps uncompressed TIFF into memory with turned sides exchanged
         with Path(path).open("rb") as file, Image.open(file) as image:
             if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:

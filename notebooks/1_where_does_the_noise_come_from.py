@@ -28,7 +28,7 @@ from clearclip.datasets import load
 
 MODEL = "clip_tiny"  # the real one: "clip_vitb16"
 DATA = load("scenes", split="test", size=128)  # photographs: load("voc20", "data/voc")
-SHOWN, LIMIT = (0, 3, 4), 24  # the pictures that are drawn, and how many are measured
+ROWS, LIMIT = (0, 3, 4), 24  # the pictures that are drawn, and how many are measured
 
 # %%
 import matplotlib.pyplot as plt
@@ -57,10 +57,10 @@ print(f"{model.name}: {model.depth} blocks, {model.width} channels, weights: {mo
 # %%
 READ = ["X_sum", "X_res", "X_attn", "clip", "clearclip"]
 samples = [DATA[i] for i in range(LIMIT)]
-found = label_maps(model, samples, DATA.classes, READ)
-found.attrs["dataset"] = DATA.name
+maps = label_maps(model, samples, DATA.classes, READ)
+maps.attrs["dataset"] = DATA.name
 
-plots.label_maps(found, images=SHOWN)
+plots.label_maps(maps, images=ROWS)
 plt.show()
 
 # %% [markdown]
@@ -87,17 +87,17 @@ def regions_right(labels: np.ndarray, truth: np.ndarray) -> float:
 
 def measured(predicted: list[np.ndarray], truth: list[np.ndarray]) -> dict[str, float]:
     """What the table below has in its columns."""
-    counts = [np.unique(one, return_counts=True)[1] / one.size for one in predicted]
+    counts = [np.unique(labels, return_counts=True)[1] / labels.size for labels in predicted]
     return {
-        "right": np.mean([100 * (one == true).mean() for one, true in zip(predicted, truth, strict=True)]),
-        "regions right": np.mean([regions_right(one, true) for one, true in zip(predicted, truth, strict=True)]),
+        "right": np.mean([100 * (labels == true).mean() for labels, true in zip(predicted, truth, strict=True)]),
+        "regions right": np.mean([regions_right(labels, true) for labels, true in zip(predicted, truth, strict=True)]),
         "regions": np.mean([(shares > 0.01).sum() for shares in counts]),
     }
 
 
-truth = [row.truth for row in rows(found)]
-numbers = {name: measured(list(found.labels.sel(recipe=name).values[0]), truth) for name in READ}
-numbers["one region"] = {**measured([np.zeros_like(one) for one in truth], truth), "right": np.nan}
+truth = [row.truth for row in rows(maps)]
+numbers = {name: measured(list(maps.labels.sel(recipe=name).values[0]), truth) for name in READ}
+numbers["one region"] = {**measured([np.zeros_like(labels) for labels in truth], truth), "right": np.nan}
 pd.DataFrame(numbers).T.round(1)
 
 # %% [markdown]
@@ -150,7 +150,7 @@ last.stack(map=("similarity", "feature")).reset_coords(drop=True).to_pandas().T.
 # real CLIP a few channels of `X_res` tower over all others, and adding `X_attn` changes nothing there.
 
 # %%
-pictures = [Picture(f"picture {i}", lambda i=i: DATA[i].image, 0, DATA.name) for i in SHOWN]
+pictures = [Picture(f"picture {i}", lambda i=i: DATA[i].image, 0, DATA.name) for i in ROWS]
 surfaces = feature_maps(model, pictures)
 plots.feature_maps(surfaces.isel(image=[0]))
 plt.show()

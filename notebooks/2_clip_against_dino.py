@@ -34,9 +34,9 @@ from analysis.probes import store
 from analysis.probes.images import pictures
 from analysis.probes.statistics import FIGURE_4, TOKENS
 
-chosen = pictures(PICTURES, LIMIT)
+images = pictures(PICTURES, LIMIT)
 models = [clearclip.load(name) for name in (MODEL, AGAINST)]
-parts = [analysis.collect(model, chosen, (*FIGURE_4, *TOKENS), progress=False) for model in models]
+parts = [analysis.collect(model, images, (*FIGURE_4, *TOKENS), progress=False) for model in models]
 result = store.merge_models(parts)
 print({name: size for name, size in result.sizes.items() if name not in ("channel", "token")})
 
@@ -145,14 +145,14 @@ means("mean_cosine", 2)
 
 # %%
 untrained = [
-    analysis.collect(clearclip.load(name, random=True), chosen, ["entropy", "maximum"], progress=False)
+    analysis.collect(clearclip.load(name, random=True), images, ["entropy", "maximum"], progress=False)
     for name in (MODEL, AGAINST)
 ]
 rows = {}
-for about, every in (("trained", parts), ("random weights", untrained)):
-    for one in every:
-        last = one.sel(tokens="patches", feature="X_res").isel(layer=-1)
-        rows[one.model.item(), about] = {
+for training, results in (("trained", parts), ("random weights", untrained)):
+    for measured in results:
+        last = measured.sel(tokens="patches", feature="X_res").isel(layer=-1)
+        rows[measured.model.item(), training] = {
             "entropy of the last X_res": last.entropy.mean().item(),
             "maximum of the last X_res": last.maximum.mean().item(),
         }

@@ -63,9 +63,9 @@ plt.show()
 
 # %%
 RECIPES = ["clip", "maskclip", "sclip", "clip_surgery", "clearclip"]
-about = [clearclip.RECIPES[name] for name in RECIPES]
+recipes = [clearclip.RECIPES[name] for name in RECIPES]
 pd.DataFrame(
-    [{"attention": one.affinity, "residual": one.residual, "FFN": one.ffn, "blocks": one.stream} for one in about],
+    [{"attention": r.affinity, "residual": r.residual, "FFN": r.ffn, "blocks": r.stream} for r in recipes],
     index=RECIPES,
 )
 
@@ -80,15 +80,15 @@ plt.show()
 
 # %%
 scenes = load("scenes", split="test", size=128)
-drawn = [scenes[i] for i in (0, 15)]
-every = clearclip.Segmenter(model, scenes.classes, recipe=RECIPES).each([sample.image for sample in drawn])
-side_by_side(every, truth=[sample.label for sample in drawn])
+samples = [scenes[i] for i in (0, 15)]
+results = clearclip.Segmenter(model, scenes.classes, recipe=RECIPES).each([sample.image for sample in samples])
+side_by_side(results, truth=[sample.label for sample in samples])
 plt.show()
 
 # %%
 right = [
-    {name: 100 * np.mean(one.labels == sample.label) for name, one in by_recipe.items()}
-    for by_recipe, sample in zip(every, drawn, strict=True)
+    {name: 100 * np.mean(result.labels == sample.label) for name, result in by_recipe.items()}
+    for by_recipe, sample in zip(results, samples, strict=True)
 ]
 pd.DataFrame(right, index=[f"scene {i}" for i in (0, 15)]).rename_axis("pixels right, %").round(1)
 
@@ -108,11 +108,11 @@ with warnings.catch_warnings():
     three = clearclip.Segmenter(
         model, "duck, flower|mushroom, rocket", recipe="clip_surgery", background=True, threshold="auto"
     )
-found = three(PHOTO)
-print(found.classes)
-print({name: f"{100 * share:.1f} %" for name, share in found.shares.items()})
-print(f"threshold {found.threshold}")
-found.figure()
+result = three(PHOTO)
+print(result.classes)
+print({name: f"{100 * share:.1f} %" for name, share in result.shares.items()})
+print(f"threshold {result.threshold}")
+result.figure()
 plt.show()
 
 # %% [markdown]

@@ -49,7 +49,7 @@ print(f"{len(recipes)} recipes on {result.images.item():.0f} pictures of {DATA.n
 # ## Does mIoU follow the norm of the attention output?
 #
 # Bars are the Frobenius norms of the two maps that are added (left axis), the line is the mIoU (right axis), for five
-# attentions in a block that is else as it was. The residual is the same in all five.
+# attentions in an otherwise unchanged block. The residual is the same in all five.
 
 # %%
 plots.norms_and_miou(result)
@@ -99,7 +99,10 @@ plt.show()
 
 # %%
 pd.DataFrame(
-    {one: {f"α = {a:g}": miou[f"{one} alpha={a:g}"] for a in recipe_lists.ALPHAS} for one in recipe_lists.ATTENTIONS}
+    {
+        a: {f"α = {alpha:g}": miou[f"{a} alpha={alpha:g}"] for alpha in recipe_lists.ALPHAS}
+        for a in recipe_lists.ATTENTIONS
+    }
 ).rename_axis("mIoU, %").round(1)
 
 # %% [markdown]

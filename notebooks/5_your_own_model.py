@@ -64,7 +64,7 @@ except clearclip.UserError as error:
 # %% [markdown]
 # ## Your model in the paper's Fig. 4
 #
-# `collect` measures, `merge_models` puts several models into one Dataset, `figure` draws it. Layers, widths and picture
+# `collect` measures, `merge_models` puts several models into one Dataset, and `plots.entropy` draws it. Layers, widths and picture
 # sizes may differ.
 
 # %%
@@ -110,7 +110,7 @@ except clearclip.UserError as error:
 
 # %%
 def kurtosis(x: torch.Tensor) -> torch.Tensor:
-    """The fourth standardised moment of all entries, one number a picture."""
+    """The fourth standardised moment of all entries, one number per picture."""
     centred = x.float() - x.float().mean((-2, -1), keepdim=True)
     return (centred**4).mean((-2, -1)) / (centred**2).mean((-2, -1)) ** 2
 
@@ -125,8 +125,8 @@ plots.layer_lines(both, variable="kurtosis", scale="log")
 plt.show()
 
 # %%
-shown = both.kurtosis.sel(tokens="patches", layer=[1, 6, 12]).mean("image").reset_coords(drop=True)
-shown.stack(column=("model", "feature")).to_pandas().round(1)
+means = both.kurtosis.sel(tokens="patches", layer=[1, 6, 12]).mean("image").reset_coords(drop=True)
+means.stack(column=("model", "feature")).to_pandas().round(1)
 
 # %% [markdown]
 # **What one sees.** Both models stay near 3, so neither has the few towering entries of the real CLIP; their
@@ -135,14 +135,14 @@ shown.stack(column=("model", "feature")).to_pandas().round(1)
 # %% [markdown]
 # ## A recipe
 #
-# A recipe says what the last block does; see `clearclip/recipes.py` for all knobs. `variant` turns some of them and
+# A recipe says what the last block does; see `clearclip/methods/recipes.py` for all knobs. `variant` turns some of them and
 # makes a name.
 
 # %%
 clip = clearclip.load(CLIP)
 scenes = load("scenes", split="test", size=64)
 base = clearclip.Recipe("vv", affinity="vv", ffn=False)
-chosen = [
+recipes = [
     "clip",
     "clearclip",
     base,
@@ -150,7 +150,7 @@ chosen = [
     base.variant(alpha=2.0, beta=0.05),
     base.variant(stream=4),
 ]
-scored = clearclip.evaluate(clip, scenes, chosen, limit=24, progress=False)
+scored = clearclip.evaluate(clip, scenes, recipes, limit=24, progress=False)
 table(scored).round(1)
 
 # %% [markdown]
@@ -159,7 +159,7 @@ table(scored).round(1)
 #
 # ## A data set
 #
-# A folder with `images/`, `labels/` (PNG, one class index a pixel, same names) and `classes.txt` is a data set, on
+# A folder with `images/`, `labels/` (PNG, one class index per pixel, same names) and `classes.txt` is a data set, on
 # every command line too.
 
 # %%

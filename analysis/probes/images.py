@@ -38,7 +38,7 @@ SCENES, SCENE_SIZE = 48, 128  # how many are drawn, and how large
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture that has not been read yet: its name in results, how to read it, how many bytes it has, whence it is."""
+    """One picture that has not been read yet: its name in results, how to read it, how many bytes it has, and its source."""
 
     name: str
     read: Callable[[], Image.Image]

@@ -23,7 +23,7 @@ SUM = "_sum"  # variables of an unfinished run that hold sums over images, as tw
 
 
 def read(path: Path) -> xr.Dataset:
-    """Read a Dataset; raises `UserError` if the file is missing or is no result of this project."""
+    """Read a Dataset; raises `UserError` if the file is missing or is not a result of this project."""
     dataset = results.read(path)
     missing = {"model", "image", "layer"} - set(map(str, dataset.dims))
     if missing:

@@ -170,7 +170,7 @@ def recipe(which: str | Recipe) -> Recipe:
 def recipes(which: Iterable[str | Recipe]) -> list[Recipe]:
     """Several recipes, each with a name of its own."""
     known = [recipe(name) for name in which]
-    names = [each.name for each in known]
+    names = [method.name for method in known]
     if not known or len(set(names)) != len(names):
         raise UserError(f"recipes {names}: at least one, and each name once.")
     return known

@@ -46,13 +46,13 @@ def write(dataset: xr.Dataset, path: Path) -> None:
 
 
 def read(path: Path) -> xr.Dataset:
-    """Read a Dataset; raises `UserError` if the file is missing or no NetCDF file."""
+    """Read a Dataset; raises `UserError` if the file is missing or not a NetCDF file."""
     if not path.is_file():
         raise UserError(f"{path}: no such result file.")
     try:
         return xr.load_dataset(path, engine="h5netcdf")
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} is no readable NetCDF file: {error}") from error
+        raise UserError(f"{path} is not a readable NetCDF file: {error}") from error
 
 
 def about_model(model: Backbone) -> dict[str, object]:
