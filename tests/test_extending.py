@@ -1,10 +1,10 @@
 """What CONTRIBUTING.md says: each thing that can be added is one entry, and is then found where a user looks for it."""
 
-import runpy
 from typing import ClassVar
 
 import numpy as np
 import pytest
+from commands import here
 from layouts import folder, photo, write
 
 import analysis
@@ -21,13 +21,11 @@ def model():
     return clearclip.load("clip_tiny", device="cpu")
 
 
-def command(monkeypatch, capsys, module, *words):
+def told(module, *words, cwd):
     """What a command prints, run in this process, where the new entry is."""
-    monkeypatch.setattr("sys.argv", [module, *map(str, words)])
-    with pytest.raises(SystemExit) as stopped:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
-    assert not stopped.value.code
-    return capsys.readouterr().out
+    done = here(module, *words, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_a_statistic_is_found_in_the_dataset(model, photos, monkeypatch):
@@ -38,25 +36,14 @@ def test_a_statistic_is_found_in_the_dataset(model, photos, monkeypatch):
     assert dataset.spread.dims == dataset.entropy.dims and (dataset.spread > 0).all()
 
 
-def test_a_recipe_is_found_by_its_name(model, tmp_path, monkeypatch, capsys):
+def test_a_recipe_is_found_by_its_name(model, tmp_path, monkeypatch):
     mine = clearclip.Recipe("mine", affinity="0.5*qq + 0.5*vv", residual=False, ffn=False)
     monkeypatch.setitem(clearclip.RECIPES, "mine", mine)
     dataset = clearclip.evaluate(model, load("scenes", count=2), ["clip", "mine"], **QUIET)
     assert dataset.recipe.values.tolist() == ["clip", "mine"]
     assert dataset.attention.sel(recipe="mine").item() == mine.affinity
-    words = (
-        "--limit",
-        2,
-        "--prompts",
-        "photo",
-        "--device",
-        "cpu",
-        "--text-cache",
-        tmp_path,
-        "--output",
-        tmp_path / "x.nc",
-    )
-    assert "mine" in command(monkeypatch, capsys, "clearclip.evaluate", "--recipe", "mine", *words)
+    words = ("--limit", 2, "--prompts", "photo", "--device", "cpu", "--text-cache", "texts")
+    assert "mine" in told("clearclip.evaluate", "--recipe", "mine", *words, cwd=tmp_path)
 
 
 class Fruit(Benchmark):
@@ -77,7 +64,7 @@ class Fruit(Benchmark):
         return pairs(names_in(pictures, ".jpg"), pictures, maps), {0: 0, 10: 1, 20: 2}
 
 
-def test_a_benchmark_is_found_by_its_name(model, tmp_path, monkeypatch, capsys):
+def test_a_benchmark_is_found_by_its_name(model, tmp_path, monkeypatch):
     monkeypatch.setitem(BENCHMARKS, "fruit", Fruit)
     monkeypatch.chdir(tmp_path)
     photo(tmp_path / "data/fruit/pictures/1.jpg", 64, 64)
@@ -91,8 +78,8 @@ def test_a_benchmark_is_found_by_its_name(model, tmp_path, monkeypatch, capsys):
     assert dataset.dataset.item() == "fruit" and dataset.threshold.item() == 0.3
     assert dataset["class"].values.tolist() == Fruit.class_names()
 
-    assert "fruit" in command(monkeypatch, capsys, "clearclip.datasets", "list")
-    assert "no faults" in command(monkeypatch, capsys, "clearclip.datasets", "check", "fruit", "data/fruit")
+    assert "fruit" in told("clearclip.datasets", "list", cwd=tmp_path)
+    assert "no faults" in told("clearclip.datasets", "check", "fruit", "data/fruit", cwd=tmp_path)
 
 
 def test_a_folder_of_ones_own_is_a_data_set(model, tmp_path):

@@ -7,7 +7,11 @@ import pytest
 from commands import process
 
 ROOT = Path(__file__).parents[1]
-FILES = [path.relative_to(ROOT) for package in ("analysis", "clearclip", "figures") for path in (ROOT / package).rglob("*.py")]
+FILES = [
+    path.relative_to(ROOT)
+    for package in ("analysis", "clearclip", "figures")
+    for path in (ROOT / package).rglob("*.py")
+]
 DOORS = sorted(
     ".".join(file.with_suffix("").parts).removesuffix(".__main__")
     for file in FILES
