@@ -1,10 +1,19 @@
 import os
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes share two cores
+
+
+@pytest.fixture(autouse=True)
+def figures_closed():
+    """Figures that a test leaves open are closed after it."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import json
 import os
-import runpy
 import shutil
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import xarray as xr
+from commands import here
 from layouts import folder, photo, write
 from matplotlib.figure import Figure
 from sweeps import sweep
@@ -35,13 +35,11 @@ def model():
     return clearclip.load("clip_tiny", device="cpu")
 
 
-def command(monkeypatch, capsys, module, *words):
+def told(module, *words, cwd):
     """What a command prints, run in this process, where the new entry is."""
-    monkeypatch.setattr("sys.argv", [module, *map(str, words)])
-    with pytest.raises(SystemExit) as stopped:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
-    assert not stopped.value.code
-    return capsys.readouterr().out
+    done = here(module, *words, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_a_statistic_is_found_in_the_dataset_and_its_figure(model, photos, monkeypatch):
@@ -54,36 +52,25 @@ def test_a_statistic_is_found_in_the_dataset_and_its_figure(model, photos, monke
     assert "spread" in figure.axes[0].get_ylabel()
 
 
-def test_a_model_family_is_found_by_its_name(photos, tmp_path, monkeypatch, capsys):
+def test_a_model_family_is_found_by_its_name(photos, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "tests/clearclip/models")
     monkeypatch.setitem(LIBRARIES, "toy", "toy_library")
     words = ("--model", "toy:two", "--random", "--images", photos, "--limit", 2, "--output", tmp_path / "toy.nc")
-    assert "toy:two: RANDOM WEIGHTS" in command(monkeypatch, capsys, "analysis.entropy", *words)
+    assert "toy:two: RANDOM WEIGHTS" in told("analysis.entropy", *words, cwd=tmp_path)
     dataset = results.read(tmp_path / "toy.nc")
     assert dataset.architecture.item() == "toy:two" and dataset.layer.values.tolist() == [1, 2]
     with pytest.raises(clearclip.UserError, match=r"one of .*toy"):
         clearclip.load("toyy:two")
 
 
-def test_a_recipe_is_found_by_its_name(model, tmp_path, monkeypatch, capsys):
+def test_a_recipe_is_found_by_its_name(model, tmp_path, monkeypatch):
     mine = clearclip.Recipe("mine", affinity="0.5*qq + 0.5*vv", residual=False, ffn=False)
     monkeypatch.setitem(clearclip.RECIPES, "mine", mine)
     dataset = clearclip.evaluate(model, load("scenes", count=2), ["clip", "mine"], **QUIET)
     assert dataset.recipe.values.tolist() == ["clip", "mine"]
     assert dataset.attention.sel(recipe="mine").item() == mine.affinity
-    words = (
-        "--limit",
-        2,
-        "--prompts",
-        "photo",
-        "--device",
-        "cpu",
-        "--text-cache",
-        tmp_path,
-        "--output",
-        tmp_path / "x.nc",
-    )
-    assert "mine" in command(monkeypatch, capsys, "clearclip.evaluate", "--recipe", "mine", *words)
+    words = ("--limit", 2, "--prompts", "photo", "--device", "cpu", "--text-cache", "texts")
+    assert "mine" in told("clearclip.evaluate", "--recipe", "mine", *words, cwd=tmp_path)
 
 
 def test_a_recipe_knob_is_found_in_the_dataset(tmp_path):
@@ -130,7 +117,7 @@ class Fruit(Benchmark):
         return pairs(names_in(pictures, ".jpg"), pictures, maps), {0: 0, 10: 1, 20: 2}
 
 
-def test_a_benchmark_is_found_by_its_name(model, tmp_path, monkeypatch, capsys):
+def test_a_benchmark_is_found_by_its_name(model, tmp_path, monkeypatch):
     monkeypatch.setitem(BENCHMARKS, "fruit", Fruit)
     monkeypatch.chdir(tmp_path)
     photo(tmp_path / "data/fruit/pictures/1.jpg", 64, 64)
@@ -144,8 +131,8 @@ def test_a_benchmark_is_found_by_its_name(model, tmp_path, monkeypatch, capsys):
     assert dataset.dataset.item() == "fruit" and dataset.threshold.item() == 0.3
     assert dataset["class"].values.tolist() == Fruit.class_names()
 
-    assert "fruit" in command(monkeypatch, capsys, "clearclip.datasets", "list")
-    assert "no faults" in command(monkeypatch, capsys, "clearclip.datasets", "check", "fruit", "data/fruit")
+    assert "fruit" in told("clearclip.datasets", "list", cwd=tmp_path)
+    assert "no faults" in told("clearclip.datasets", "check", "fruit", "data/fruit", cwd=tmp_path)
 
 
 def test_a_folder_of_ones_own_is_a_data_set(model, tmp_path):
@@ -163,11 +150,11 @@ def bars(dataset: xr.Dataset) -> Figure:
     return figure
 
 
-def test_a_figure_is_found_on_the_page(tmp_path, monkeypatch, capsys):
+def test_a_figure_is_found_on_the_page(tmp_path, monkeypatch):
     monkeypatch.setitem(ENTRIES, "fig12", Entry("fig12", ("alpha",), bars, "Fig. 12. Bars.\n\nTwo of them."))
     results.write(sweep(recipe_lists.alpha()[:2]), tmp_path / "alpha.nc")
     words = ("fig12", "--data", tmp_path, "--output", tmp_path / "drawn")
-    assert "wrote 1 figures" in command(monkeypatch, capsys, "figures", *words)
+    assert "wrote 1 figures" in told("figures", *words, cwd=tmp_path)
     assert "Two of them." in (tmp_path / "drawn/index.html").read_text("utf-8")
     assert (tmp_path / "drawn/fig12.pdf").is_file() and (tmp_path / "drawn/fig12.png").is_file()
     with pytest.raises(clearclip.UserError, match=r"All: .*fig12"):
@@ -215,13 +202,13 @@ if __name__ == "__main__":
 '''
 
 
-def test_a_command_is_found_with_its_help_its_dataset_and_its_figure(photos, tmp_path, monkeypatch, capsys):
+def test_a_command_is_found_with_its_help_its_dataset_and_its_figure(photos, tmp_path, monkeypatch):
     (tmp_path / "spread.py").write_text(DOOR, "utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
-    text = command(monkeypatch, capsys, "spread", "--help")
+    text = told("spread", "--help", cwd=tmp_path)
     assert "How far do the values spread?" in text and "python -m spread" in text and "--batch-size" in text
-    assert "spread" in command(monkeypatch, capsys, "spread", "--model", "clip_tiny", "--images", photos, "--limit", 2)
+    assert "spread" in told("spread", "--model", "clip_tiny", "--images", photos, "--limit", 2, cwd=tmp_path)
     dataset = results.read(Path("results/spread.nc"))
     options = json.loads(dataset.attrs["options"])
     assert options["door"] == "spread" and options["limit"] == 2 and options["model"] == ["clip_tiny"]

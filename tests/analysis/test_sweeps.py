@@ -1,10 +1,7 @@
 """The commands that evaluate many recipes."""
 
-import subprocess
-import sys
-from importlib import import_module
-
 import pytest
+from commands import files, here
 from sweeps import miou, sweep
 
 from analysis.sweeps import recipe_lists
@@ -21,21 +18,30 @@ RECIPES = {
 
 
 @pytest.mark.parametrize("command", RECIPES)
-def test_commands_draw_a_dataset_again(command, tmp_path, monkeypatch, capsys):
-    data = tmp_path / f"{command}.nc"
+def test_commands_draw_a_dataset_again(command, tmp_path):
+    data = tmp_path / "data.nc"
     sweep(RECIPES[command], ("clip_tiny",), ("scenes",)).to_netcdf(data, engine="h5netcdf")
-    monkeypatch.setattr(sys, "argv", ["", "--data", str(data), "--figure", str(tmp_path / "drawn.pdf")])
-    import_module(f"analysis.{command}").main()
-    printed = capsys.readouterr().out
-    assert "clip_tiny" in printed and f"{miou(0, 0, 0):.1f}" in printed
-    assert (tmp_path / "drawn.pdf").read_bytes().startswith(b"%PDF") and data.with_suffix(".csv").is_file()
+    done = here(f"analysis.{command}", "--data", data, "--figure", "drawn.pdf", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "clip_tiny" in done.stdout and f"{miou(0, 0, 0):.1f}" in done.stdout
+    assert (tmp_path / "drawn.pdf").read_bytes().startswith(b"%PDF") and files(tmp_path) == ["data.nc", "drawn.pdf"]
 
 
 def test_layers_measures_every_layer_of_the_shipped_model(tmp_path):
-    output = tmp_path / "layers.nc"
-    words = [sys.executable, "-m", "analysis.layers", "--dataset", "scenes", "--limit", "2", "--output", str(output)]
-    done = subprocess.run(words, capture_output=True, text=True)
+    words = (
+        "--dataset",
+        "scenes",
+        "--limit",
+        "2",
+        "--prompts",
+        "photo",
+        "--text-cache",
+        "texts",
+        "--output",
+        "layers.nc",
+    )
+    done = here("analysis.layers", *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    values = by_layer(read(output))
+    values = by_layer(read(tmp_path / "layers.nc"))
     assert dict(values.sizes) == {"model": 1, "dataset": 1, "layer": 12, "feature": 3}
-    assert not values.isnull().any() and output.with_suffix(".png").is_file()
+    assert not values.isnull().any() and files(tmp_path) == ["layers.csv", "layers.nc", "layers.png"]

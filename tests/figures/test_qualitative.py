@@ -1,6 +1,5 @@
 """Figs. 1 (left), 3, 4, 7, 9, 10, 11 and those beyond the paper: what is drawn, not pixels."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from sweeps import miou, sweep
@@ -35,12 +34,6 @@ def statistics(models):
 def pictures_with_maps(models):
     scenes = load("scenes", split="test", count=3, size=32)
     return label_maps.label_maps(models[0], [scenes[i] for i in range(3)], scenes.classes)
-
-
-@pytest.fixture(autouse=True)
-def close():
-    yield
-    plt.close("all")
 
 
 @pytest.mark.parametrize("name", ["fig1", "fig3", "fig4a", "fig4b", "fig4c", "fig7", "fig9", "fig10", "fig11"])

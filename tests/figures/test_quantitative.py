@@ -1,6 +1,5 @@
 """Figs. 1 (right), 2, 5, 6, 8 and Tables 1 to 5, from values of a formula."""
 
-import matplotlib.pyplot as plt
 import pytest
 from sweeps import miou, sweep
 
@@ -15,12 +14,6 @@ RECIPES = {
     "compare": recipe_lists.compare(),
     "norms_miou": recipe_lists.norms(),
 }
-
-
-@pytest.fixture(autouse=True)
-def close():
-    yield
-    plt.close("all")
 
 
 @pytest.mark.parametrize("name", ["fig1_radar", "fig2", "fig5", "fig6", "fig8"])

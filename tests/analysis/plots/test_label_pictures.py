@@ -1,6 +1,5 @@
 """Label maps beside photo and true labels: what is drawn, not pixels."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from PIL import Image
@@ -20,12 +19,6 @@ def dataset():
     wide = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 600, 3), dtype=np.uint8))
     samples = [*(scenes[i] for i in range(2)), Sample(wide, np.full((300, 600), 255, np.uint8), "unlabelled")]
     return label_maps(clearclip.load("clip_tiny"), samples, scenes.classes, ("clip", "clearclip", "X_attn"))
-
-
-@pytest.fixture(autouse=True)
-def close():
-    yield
-    plt.close("all")
 
 
 def test_the_figure_has_a_row_a_picture_and_one_legend(dataset):

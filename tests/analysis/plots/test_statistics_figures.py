@@ -26,12 +26,6 @@ def dataset(dino):
     )
 
 
-@pytest.fixture(autouse=True)
-def close():
-    yield
-    plt.close("all")
-
-
 @pytest.mark.parametrize(
     "draw, variable", [(plots.entropy, "entropy"), (plots.maxima, "maximum"), (plots.norms, "frobenius_norm")]
 )

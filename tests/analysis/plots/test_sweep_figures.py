@@ -1,7 +1,6 @@
 """What the sweeps draw: bars, lines, open markers and labels, from values of a formula."""
 
 import matplotlib.colors as colors
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from sweeps import miou, sweep
@@ -22,12 +21,6 @@ SWEEPS = {
     "layers": (LAYERS, plots.layers),
     "norms_and_miou": (recipe_lists.norms(), plots.norms_and_miou),
 }
-
-
-@pytest.fixture(autouse=True)
-def close():
-    yield
-    plt.close("all")
 
 
 def marks(axes):

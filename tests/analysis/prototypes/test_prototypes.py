@@ -1,23 +1,19 @@
 """Class prototypes: against explicit loops, planted features, interruptions, shares, and as a command."""
 
-import os
-import subprocess
-import sys
 from contextlib import contextmanager
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+from commands import here
 from PIL import Image
 
 import clearclip
 from analysis import plots
 from analysis.plots.style import FEATURE_STYLE
 from analysis.probes.probe import Probe
-from analysis.prototypes import __main__ as prototypes
 from analysis.prototypes import halves
 from analysis.prototypes import table as prototype_results
 from analysis.prototypes.nearest import class_shares, nearest
@@ -68,12 +64,6 @@ def model():
 @pytest.fixture(scope="module")
 def whole(model):
     return measure(model, few(), layers=[1, 12], short_side=32, batch_size=2, progress=False)
-
-
-@pytest.fixture(autouse=True)
-def close():
-    yield
-    plt.close("all")
 
 
 # the numbers ----------------------------------------------------------------------------------------------------------
@@ -324,18 +314,9 @@ def test_figure_has_a_line_for_each_feature_and_similarity(joined):
     assert "shipped with the toolkit" in figure.get_supxlabel()
 
 
-def inside(monkeypatch, *words):
-    """The command in this process; its exit code."""
-    monkeypatch.setattr(sys, "argv", ["prototypes", *map(str, words)])
-    with pytest.raises(SystemExit) as end:
-        prototypes.run(prototypes.main)
-    return end.value.code
-
-
-def test_command(tmp_path, monkeypatch):
+def test_command(tmp_path):
     words = ("--model", "dino_tiny", "--limit", "4", "--layers", "1", "12", "--batch-size", "4")
-    called = [sys.executable, "-m", "analysis.prototypes", *words]
-    done = subprocess.run(called, cwd=tmp_path, capture_output=True, text=True, env={**os.environ}, timeout=300)
+    done = here("analysis.prototypes", *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "dino_tiny on scenes, short side 128 px: mIoU in percent of 2 pictures" in done.stdout
     assert "standardised: best X_" in done.stdout
@@ -347,7 +328,7 @@ def test_command(tmp_path, monkeypatch):
     assert dataset.feature.values.tolist() == list(FEATURES) and dataset.layer.values.tolist() == [1, 12]
     assert set(pd.read_csv(tmp_path / "results" / "prototypes.csv").similarity) == {"cosine", "standardised"}
     again = ("--data", tmp_path / "results" / "prototypes.nc", "--figure", tmp_path / "again.pdf")
-    assert inside(monkeypatch, *again) == 0
+    assert here("analysis.prototypes", *again, cwd=tmp_path).returncode == 0
     assert (tmp_path / "again.pdf").read_bytes().startswith(b"%PDF")
 
 
@@ -360,6 +341,6 @@ def test_command(tmp_path, monkeypatch):
         (("--data", "lost.nc"), "lost.nc"),
     ],
 )
-def test_a_mistake_gets_one_message_and_exit_code_2(words, hint, monkeypatch, capsys):
-    assert inside(monkeypatch, *words) == 2
-    assert hint in capsys.readouterr().err
+def test_a_mistake_gets_one_message_and_exit_code_2(words, hint, tmp_path):
+    done = here("analysis.prototypes", *words, cwd=tmp_path)
+    assert done.returncode == 2 and hint in done.stderr

@@ -1,9 +1,8 @@
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import here, process
 from layouts import ade20k, cityscapes, coco, context_mat, context_png, folder, photo, shared, voc, write
 from PIL import Image
 
@@ -265,32 +264,27 @@ def test_check_counts_pixels_like_numpy(tmp_path):
     assert "2 of 3 classes occur; 25.0%" in report.lines()[1] and report.lines()[2] == "never: cow"
 
 
-def command(*arguments, cwd):
-    call = [sys.executable, "-m", "clearclip.datasets", *map(str, arguments)]
-    return subprocess.run(call, cwd=cwd, capture_output=True, text=True)
-
-
 def test_the_command_on_a_whole_a_faulty_and_a_missing_folder(tmp_path):
     root = folder(tmp_path / "own", [0, 1, 255], "cat", "dog")
-    done = command("check", "folder", root, cwd=tmp_path)
+    done = process("-m", "clearclip.datasets", "check", "folder", root, cwd=tmp_path)
     assert done.returncode == 0 and "no faults" in done.stdout, done.stderr
     assert Image.open(tmp_path / "results/datasets/own_val.png").width > 500
 
     photo(root / "images/b.jpg", 3)  # without label
     photo(root / "images/c.jpg", 4)
     write(root / "labels/c.png", [[9]])  # of another size
-    done = command("check", "folder", root, "--sheet", tmp_path / "sheet.png", cwd=tmp_path)
+    done = here("clearclip.datasets", "check", "folder", root, "--sheet", tmp_path / "sheet.png", cwd=tmp_path)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "b.png: missing" in done.stdout and "c.png: the label is 1 × 1" in done.stdout and "faults: 2" in done.stdout
 
-    done = command("check", "ade20k", tmp_path, cwd=tmp_path)
+    done = here("clearclip.datasets", "check", "ade20k", tmp_path, cwd=tmp_path)
     assert done.returncode == 2 and "annotations/validation" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_the_command_counts_against_the_published_number_and_lists_data_sets(tmp_path):
-    done = command("check", "voc21", voc(tmp_path, [0, 5, 255]), "--names", "standard", cwd=tmp_path)
+    done = here("clearclip.datasets", "check", "voc21", voc(tmp_path, [0, 5, 255]), "--names", "standard", cwd=tmp_path)
     assert done.returncode == 1 and "fault: 1 complete pairs, published are 1449" in done.stdout, done.stderr
-    listed = command("list", cwd=tmp_path)
+    listed = here("clearclip.datasets", "list", cwd=tmp_path)
     assert listed.returncode == 0 and all(name in listed.stdout for name in known())
 
 

@@ -1,11 +1,8 @@
-import runpy
-import subprocess
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from commands import files, here, process
 from layouts import folder
 
 import clearclip
@@ -113,39 +110,19 @@ def test_the_output_is_netcdf(tmp_path):
 # the command ---------------------------------------------------------------------------------------------------------
 
 
-def command(*words, cwd, code=None):
-    """As a user runs it; with `code`, Python that prepares something first."""
-    start = ("-m", "clearclip.evaluate") if code is None else ("-c", code)
-    return subprocess.run(
-        [sys.executable, *start, *map(str, words)], cwd=cwd, capture_output=True, text=True, timeout=300
-    )
-
-
-def here(monkeypatch, folder, *words):
-    """The command in this process; its exit code."""
-    monkeypatch.chdir(folder)
-    monkeypatch.setattr("sys.argv", ["evaluate", *map(str, words)])
-    with pytest.raises(SystemExit) as stopped:
-        runpy.run_module("clearclip.evaluate", run_name="__main__", alter_sys=True)
-    return stopped.value.code
-
-
-def files(folder):
-    """What was written, without the text embeddings."""
-    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return sorted(name for name in found if not name.startswith("texts/"))
-
-
 TEXTS = ("--prompts", "photo", "--text-cache", "texts", "--device", "cpu")
 
 
 def test_two_data_sets_and_two_recipes(tmp_path):
     words = ("--limit", 4, "--dataset", "scenes", "scenes_background", "--recipe", "clip", "clearclip")
-    done = command(*words, *TEXTS, "--output", "out/mine.nc", cwd=tmp_path)
+    done = process("-m", "clearclip.evaluate", *words, *TEXTS, "--output", "out/mine.nc", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert files(tmp_path) == ["out/mine.csv", "out/mine.nc"]
     written = xr.load_dataset(tmp_path / "out/mine.nc", engine="h5netcdf")
-    assert written.attrs["command"].startswith("python -m clearclip.evaluate --limit 4")
+    assert written.attrs["command"] == (
+        "python -m clearclip.evaluate --dataset scenes scenes_background --prompts photo --text-cache texts --limit 4 "
+        "--device cpu --output out/mine.nc --recipe clip clearclip"
+    )
     lines = done.stdout.splitlines()
     assert lines[0] == "mIoU in percent, 4 of scenes, 4 of scenes_background"
     assert lines[-1] == "wrote out/mine.nc, out/mine.csv"
@@ -162,20 +139,21 @@ def test_two_data_sets_and_two_recipes(tmp_path):
     assert np.array_equal(again.miou.values[:, 0], written.miou.sel(dataset="scenes").values)
 
 
-def test_a_folder_of_ones_own_with_a_broken_picture(tmp_path, monkeypatch, capsys):
+def test_a_folder_of_ones_own_with_a_broken_picture(tmp_path):
     root = folder(tmp_path / "mine", [0, 1, 1, 255], "apple|ball", "grass")
     folder(tmp_path / "mine2", [0, 1], "apple", "grass")
     (tmp_path / "mine2/images/a.jpg").rename(root / "images/ünï b.jpg")
     (tmp_path / "mine2/labels/a.png").rename(root / "labels/ünï b.png")
     (root / "labels/ünï b.png").write_bytes(b"no label")
-    assert here(monkeypatch, tmp_path, "--dataset", root, "--recipe", "clip", *TEXTS) == 0
-    said = capsys.readouterr().out
-    assert "1 of mine" in said and "ünï b.png" in said and "skipped 1 picture" in said
+    done = here("clearclip.evaluate", "--dataset", root, "--recipe", "clip", *TEXTS, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "1 of mine" in done.stdout and "ünï b.png" in done.stdout and "skipped 1 picture" in done.stdout
     assert files(tmp_path / "results") == ["evaluate.csv", "evaluate.nc"]
     written = xr.load_dataset(tmp_path / "results/evaluate.nc", engine="h5netcdf")
     assert written["class"].values.tolist() == ["apple|ball", "grass"] and written.confusion.sum() == 6
-    assert here(monkeypatch, tmp_path, "--dataset", root, "--strict", "--output", "strict.nc", *TEXTS) == 2
-    assert "ünï b.png" in capsys.readouterr().err and not (tmp_path / "strict.nc").exists()
+    words = ("--dataset", root, "--strict", "--output", "strict.nc", *TEXTS)
+    done = here("clearclip.evaluate", *words, cwd=tmp_path)
+    assert done.returncode == 2 and "ünï b.png" in done.stderr and not (tmp_path / "strict.nc").exists()
 
 
 MISTAKES = {
@@ -200,32 +178,19 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_gives_one_message_and_code_2(mistake, monkeypatch, tmp_path, capsys):
+def test_a_mistake_gives_one_message_and_code_2(mistake, tmp_path):
     words, message = MISTAKES[mistake]
-    assert here(monkeypatch, tmp_path, *TEXTS, *words) == 2
-    shown = capsys.readouterr()
-    assert message in shown.err + shown.out and "Traceback" not in shown.err
+    done = here("clearclip.evaluate", *TEXTS, *words, cwd=tmp_path)
+    assert done.returncode == 2 and message in done.stderr + done.stdout and "Traceback" not in done.stderr
     assert files(tmp_path) == []
 
 
 def test_a_mistake_in_a_real_process(tmp_path):
-    done = command("--recipe", "cleraclip", cwd=tmp_path)
+    done = process("-m", "clearclip.evaluate", "--recipe", "cleraclip", cwd=tmp_path)
     assert done.returncode == 2 and done.stderr.startswith("error: unknown recipe") and "Traceback" not in done.stderr
 
 
-def test_help_does_not_load_torch(tmp_path):
-    code = (
-        "import atexit, runpy, sys\n"
-        "atexit.register(lambda: print('torch', 'torch' in sys.modules))\n"
-        "runpy.run_module('clearclip.evaluate', run_name='__main__', alter_sys=True)"
-    )
-    done = command("--help", cwd=tmp_path, code=code)
-    assert done.returncode == 0 and "torch False" in done.stdout, done.stderr
-    for word in ("--dataset", "--recipe", "--threshold", "--strict", "--limit", "torchrun"):
-        assert word in done.stdout
-
-
-def test_ctrl_c_keeps_what_is_done_and_the_same_command_continues(tmp_path, monkeypatch, capsys):
+def test_ctrl_c_keeps_what_is_done_and_the_same_command_continues(tmp_path):
     """A real SIGINT after the second write; the first data set is not evaluated again."""
     code = (
         "import os, runpy, signal\n"
@@ -240,13 +205,13 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_continues(tmp_path, monk
         "runpy.run_module('clearclip.evaluate', run_name='__main__', alter_sys=True)"
     )
     words = ("--dataset", "scenes", "scenes_background", "--limit", 4, "--batch-size", 4, "--recipe", "clip", *TEXTS)
-    done = command(*words, cwd=tmp_path, code=code)
+    done = process("-c", code, *words, cwd=tmp_path)
     assert done.returncode == 130 and "same command" in done.stderr and "Traceback" not in done.stderr
     assert files(tmp_path) == ["results/.evaluate.clip_tiny.scenes.unfinished.nc"] or len(files(tmp_path)) == 2
-    assert here(monkeypatch, tmp_path, *words[:4], 3, *words[5:]) == 2  # another run is refused
-    assert "interrupted run with other limit" in capsys.readouterr().err
-    assert here(monkeypatch, tmp_path, *words) == 0
+    other = here("clearclip.evaluate", *words[:4], 3, *words[5:], cwd=tmp_path)
+    assert other.returncode == 2 and "interrupted run with other limit" in other.stderr
+    assert here("clearclip.evaluate", *words, cwd=tmp_path).returncode == 0
     assert files(tmp_path) == ["results/evaluate.csv", "results/evaluate.nc"]
-    assert here(monkeypatch, tmp_path, *words, "--output", "whole.nc") == 0
+    assert here("clearclip.evaluate", *words, "--output", "whole.nc", cwd=tmp_path).returncode == 0
     ours, whole = (xr.load_dataset(tmp_path / name, engine="h5netcdf") for name in ("results/evaluate.nc", "whole.nc"))
     xr.testing.assert_equal(ours, whole)

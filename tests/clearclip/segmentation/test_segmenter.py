@@ -1,12 +1,10 @@
 import importlib.resources
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from commands import files, here, process
 from PIL import Image
 from skimage.filters import threshold_otsu
 
@@ -326,21 +324,9 @@ QUICK = (
 )
 
 
-def run(*words, cwd, code=None):
-    """The command as a user runs it; with `code`, Python that runs it and looks at itself."""
-    start = ("-m", "clearclip.segment") if code is None else ("-c", code)
-    env = {**os.environ, "PYTHONIOENCODING": "utf-8", "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, *start, *map(str, words)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, encoding="utf-8", env=env, timeout=300)
-
-
-def files(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-
-
 def test_one_photo(tmp_path):
     words = ("--model", "clip_vitb32", *QUICK[2:], "--classes", CLASSES, "--background", "--threshold", "auto")
-    done = run(astronaut(), *words, cwd=tmp_path)
+    done = process("-m", "clearclip.segment", astronaut(), *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "RANDOM WEIGHTS" in done.stdout and "astronaut.png [clearclip]: " in done.stdout
     assert "background: auto: " in done.stdout and "Otsu" in done.stdout
@@ -361,9 +347,8 @@ def test_a_folder_with_a_broken_file(tmp_path, photo):
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
         photo.crop((0, 0, 100, 60)).save(tmp_path / "in" / name)
     (tmp_path / "in" / "bröken.jpg").write_bytes(b"\xff\xd8 no picture")
-    done = run(
-        "in", *QUICK, "--classes", "woman, sky", "--output", "out", "--compare", "clip", "clearclip", cwd=tmp_path
-    )
+    words = ("--classes", "woman, sky", "--output", "out", "--compare", "clip", "clearclip")
+    done = here("clearclip.segment", "in", *QUICK, *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "bröken.jpg" in done.stdout and "skipped 1 picture" in done.stdout and "RANDOM WEIGHTS" in done.stdout
     ends = [f"_{recipe}{end}" for recipe in ("clearclip", "clip") for end in (".npz", ".png", "_overlay.png")]
@@ -381,26 +366,12 @@ def test_strict_and_features(tmp_path, photo):
     (tmp_path / "in").mkdir()
     photo.save(tmp_path / "in" / "a.png")
     (tmp_path / "in" / "broken.jpg").write_bytes(b"\xff\xd8 no picture")
-    done = run(
-        "in", *QUICK, "--classes", "woman, sky", "--strict", "--feature", "X_res", "X_attn", "X_sum", cwd=tmp_path
-    )
+    words = ("--classes", "woman, sky", "--strict", "--feature", "X_res", "X_attn", "X_sum")
+    done = here("clearclip.segment", "in", *QUICK, *words, cwd=tmp_path)
     assert done.returncode == 2 and "broken.jpg" in done.stderr and "strict" in done.stderr
     assert "Traceback" not in done.stderr
     ends = [f"a_{name}{end}" for name in ("X_attn", "X_res", "X_sum") for end in (".npz", ".png", "_overlay.png")]
     assert files(tmp_path / "results" / "segment") == sorted([*ends, "a_compare.png"])
-
-
-def test_help_does_not_load_torch(tmp_path):
-    code = (
-        "import atexit, runpy, sys\n"
-        "atexit.register(lambda: print('torch', 'torch' in sys.modules))\n"
-        "runpy.run_module('clearclip.segment', run_name='__main__', alter_sys=True)"
-    )
-    done = run("--help", cwd=tmp_path, code=code)
-    assert done.returncode == 0, done.stderr
-    assert "torch False" in done.stdout
-    for word in ("--classes", "--recipe", "--compare", "--feature", "--threshold", "--strict", "clearclip"):
-        assert word in done.stdout
 
 
 MISTAKES = {
@@ -417,25 +388,12 @@ MISTAKES = {
 }
 
 
-def main(monkeypatch, folder, *words):
-    """The command in this process, because a process for each mistake would take long."""
-    from clearclip import segment
-    from clearclip.cli import run
-
-    monkeypatch.chdir(folder)
-    monkeypatch.setattr("sys.argv", ["segment", *words])
-    with pytest.raises(SystemExit) as stopped:
-        run(segment.main)
-    return stopped.value.code
-
-
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_gives_one_message_and_code_2(name, monkeypatch, tmp_path, photo, capsys):
+def test_a_mistake_gives_one_message_and_code_2(name, tmp_path, photo):
     words, message = MISTAKES[name]
     photo.save(tmp_path / "a.png")
-    assert main(monkeypatch, tmp_path, *words) == 2
-    shown = capsys.readouterr()
-    assert message in shown.err + shown.out
+    done = here("clearclip.segment", *words, cwd=tmp_path)
+    assert done.returncode == 2 and message in done.stderr + done.stdout
     assert files(tmp_path) == ["a.png"]
 
 
@@ -447,24 +405,24 @@ def test_a_mistake_gives_one_message_and_code_2(name, monkeypatch, tmp_path, pho
         (("--background", "--threshold", "2"), "between 0 and 1"),
     ],
 )
-def test_mistakes_that_only_the_model_shows(words, message, model, monkeypatch, tmp_path, photo, capsys):
+def test_mistakes_that_only_the_model_shows(words, message, model, monkeypatch, tmp_path, photo):
     monkeypatch.setattr("clearclip.models.load.load", lambda *args: model)
     photo.save(tmp_path / "a.png")
-    assert main(monkeypatch, tmp_path, "a.png", "--classes", "a, b", *QUICK, *words) == 2
-    assert message in capsys.readouterr().err
+    done = here("clearclip.segment", "a.png", "--classes", "a, b", *QUICK, *words, cwd=tmp_path)
+    assert done.returncode == 2 and message in done.stderr
 
 
 def test_a_mistake_in_a_real_process(tmp_path):
-    done = run("lost.png", "--classes", "a", "--model", "clip_vitb32", "--random", cwd=tmp_path)
+    words = ("lost.png", "--classes", "a", "--model", "clip_vitb32", "--random")
+    done = process("-m", "clearclip.segment", *words, cwd=tmp_path)
     assert done.returncode == 2 and done.stderr.startswith("error: lost.png") and "Traceback" not in done.stderr
 
 
-def test_a_folder_without_one_picture_that_can_be_read(model, monkeypatch, tmp_path, capsys):
+def test_a_folder_without_one_picture_that_can_be_read(model, monkeypatch, tmp_path):
     monkeypatch.setattr("clearclip.models.load.load", lambda *args: model)
     (tmp_path / "a.png").write_bytes(b"no picture")
-    assert main(monkeypatch, tmp_path, "a.png", "--classes", "a, b", *QUICK) == 2
-    shown = capsys.readouterr()
-    assert "skipped 1 picture" in shown.out and "not one picture" in shown.err
+    done = here("clearclip.segment", "a.png", "--classes", "a, b", *QUICK, cwd=tmp_path)
+    assert done.returncode == 2 and "skipped 1 picture" in done.stdout and "not one picture" in done.stderr
 
 
 def test_photos_of_one_name_do_not_overwrite_each_other(model, monkeypatch, tmp_path, photo):
@@ -473,12 +431,12 @@ def test_photos_of_one_name_do_not_overwrite_each_other(model, monkeypatch, tmp_
         (tmp_path / name).parent.mkdir(exist_ok=True)
         photo.save(tmp_path / name)
     words = ("one", "two", "--classes", "woman, sky", *QUICK, "--output", "out")
-    assert main(monkeypatch, tmp_path, *words) == 0
+    assert here("clearclip.segment", *words, cwd=tmp_path).returncode == 0
     assert sum(name.endswith(".npz") for name in files(tmp_path / "out")) == 3
 
 
-def test_nothing_named_segments_drawn_scenes_with_the_shipped_model(monkeypatch, tmp_path, capsys):
-    assert main(monkeypatch, tmp_path, "--recipe", "clip", "--text-cache", str(tmp_path / "text")) == 0
-    assert "scene_0 [clip]: " in capsys.readouterr().out
+def test_nothing_named_segments_drawn_scenes_with_the_shipped_model(tmp_path):
+    done = here("clearclip.segment", "--recipe", "clip", "--prompts", "photo", "--text-cache", "texts", cwd=tmp_path)
+    assert done.returncode == 0 and "scene_0 [clip]: " in done.stdout
     labels = np.load(tmp_path / "results" / "segment" / "scene_0.npz")
     assert labels["labels"].shape == (192, 192) and not labels["random_weights"] and str(labels["model"]) == "clip_tiny"
