@@ -35,7 +35,7 @@ def model():
     return clearclip.load("clip_tiny", device="cpu")
 
 
-def told(module, *words, cwd):
+def printed(module, *words, cwd):
     """What a command prints, run in this process, where the new entry is."""
     done = here(module, *words, cwd=cwd)
     assert done.returncode == 0, done.stderr
@@ -56,7 +56,7 @@ def test_a_model_family_is_found_by_its_name(photos, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "tests/clearclip/models")
     monkeypatch.setitem(LIBRARIES, "toy", "toy_library")
     words = ("--model", "toy:two", "--random", "--images", photos, "--limit", 2, "--output", tmp_path / "toy.nc")
-    assert "toy:two: RANDOM WEIGHTS" in told("analysis.entropy", *words, cwd=tmp_path)
+    assert "toy:two: RANDOM WEIGHTS" in printed("analysis.entropy", *words, cwd=tmp_path)
     dataset = results.read(tmp_path / "toy.nc")
     assert dataset.architecture.item() == "toy:two" and dataset.layer.values.tolist() == [1, 2]
     with pytest.raises(clearclip.UserError, match=r"one of .*toy"):
@@ -70,7 +70,7 @@ def test_a_recipe_is_found_by_its_name(model, tmp_path, monkeypatch):
     assert dataset.recipe.values.tolist() == ["clip", "mine"]
     assert dataset.attention.sel(recipe="mine").item() == mine.affinity
     words = ("--limit", 2, "--prompts", "photo", "--device", "cpu", "--text-cache", "texts")
-    assert "mine" in told("clearclip.evaluate", "--recipe", "mine", *words, cwd=tmp_path)
+    assert "mine" in printed("clearclip.evaluate", "--recipe", "mine", *words, cwd=tmp_path)
 
 
 def test_a_recipe_knob_is_found_in_the_dataset(tmp_path):
@@ -131,8 +131,8 @@ def test_a_benchmark_is_found_by_its_name(model, tmp_path, monkeypatch):
     assert dataset.dataset.item() == "fruit" and dataset.threshold.item() == 0.3
     assert dataset["class"].values.tolist() == Fruit.class_names()
 
-    assert "fruit" in told("clearclip.datasets", "list", cwd=tmp_path)
-    assert "no faults" in told("clearclip.datasets", "check", "fruit", "data/fruit", cwd=tmp_path)
+    assert "fruit" in printed("clearclip.datasets", "list", cwd=tmp_path)
+    assert "no faults" in printed("clearclip.datasets", "check", "fruit", "data/fruit", cwd=tmp_path)
 
 
 def test_a_folder_of_ones_own_is_a_data_set(model, tmp_path):
@@ -154,7 +154,7 @@ def test_a_figure_is_found_on_the_page(tmp_path, monkeypatch):
     monkeypatch.setitem(ENTRIES, "fig12", Entry("fig12", ("alpha",), bars, "Fig. 12. Bars.\n\nTwo of them."))
     results.write(sweep(recipe_lists.alpha()[:2]), tmp_path / "alpha.nc")
     words = ("fig12", "--data", tmp_path, "--output", tmp_path / "drawn")
-    assert "wrote 1 figures" in told("figures", *words, cwd=tmp_path)
+    assert "wrote 1 figures" in printed("figures", *words, cwd=tmp_path)
     assert "Two of them." in (tmp_path / "drawn/index.html").read_text("utf-8")
     assert (tmp_path / "drawn/fig12.pdf").is_file() and (tmp_path / "drawn/fig12.png").is_file()
     with pytest.raises(clearclip.UserError, match=r"All: .*fig12"):
@@ -206,9 +206,9 @@ def test_a_command_is_found_with_its_help_its_dataset_and_its_figure(photos, tmp
     (tmp_path / "spread.py").write_text(DOOR, "utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
-    text = told("spread", "--help", cwd=tmp_path)
+    text = printed("spread", "--help", cwd=tmp_path)
     assert "How far do the values spread?" in text and "python -m spread" in text and "--batch-size" in text
-    assert "spread" in told("spread", "--model", "clip_tiny", "--images", photos, "--limit", 2, cwd=tmp_path)
+    assert "spread" in printed("spread", "--model", "clip_tiny", "--images", photos, "--limit", 2, cwd=tmp_path)
     dataset = results.read(Path("results/spread.nc"))
     options = json.loads(dataset.attrs["options"])
     assert options["door"] == "spread" and options["limit"] == 2 and options["model"] == ["clip_tiny"]
