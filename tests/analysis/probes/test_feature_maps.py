@@ -1,6 +1,5 @@
 """Whole feature maps and their strongest channels."""
 
-import matplotlib.pyplot as plt
 
 from analysis import plots
 from analysis.probes.feature_maps import feature_maps, peaks
@@ -16,4 +15,3 @@ def test_peaks_are_the_largest_entries(dino):
     figure = plots.feature_maps(maps)
     assert len(figure.axes) == 6
     assert "200" in [text.get_text() for text in figure.axes[5].texts]
-    plt.close("all")
