@@ -7,6 +7,7 @@ of them answers at once, and so that this package knows nothing of those that st
 from __future__ import annotations
 
 import ast
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from textwrap import fill
@@ -43,7 +44,7 @@ COMMANDS = {name: module for group in DOORS.values() for name, module in group.i
 
 
 def question(module: str) -> str:
-    """What a door answers: the first sentences of its docstring, read without importing it.
+    """What a door answers: the first sentence of its docstring, read without importing it.
 
     >>> question("clearclip.segment")
     'Segment photos into the classes you name.'
@@ -51,7 +52,7 @@ def question(module: str) -> str:
     spec = find_spec(module)
     assert spec is not None and spec.origin is not None, module
     docstring = ast.get_docstring(ast.parse(Path(spec.origin).read_text("utf-8"))) or ""
-    return " ".join(docstring.partition("\n\n")[0].split())
+    return re.split(r"(?<=[.?]) ", " ".join(docstring.split()))[0]
 
 
 def overview() -> str:
