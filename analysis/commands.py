@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
@@ -208,7 +207,7 @@ def present_statistics(
     from analysis.readings.statistics import READINGS
 
     tokens = options.shown.tokens
-    drawings = {name: partial(draw, tokens=tokens) for name, draw in views.items()}
+    drawings = {name: _with(draw, tokens) for name, draw in views.items()}
 
     def read(path: Path) -> xr.Dataset:
         dataset = store.read(path)
@@ -231,6 +230,10 @@ def present_statistics(
         draw=drawings if len(drawings) > 1 else next(iter(drawings.values())),
         same_pictures=same_pictures,
     )
+
+
+def _with(draw: Callable[[xr.Dataset, str], Figure], tokens: str) -> Callable[[xr.Dataset], Figure]:
+    return lambda dataset: draw(dataset, tokens)
 
 
 def present_sweep(

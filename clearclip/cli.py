@@ -192,7 +192,8 @@ def without_empty_defaults(info: StructTypeInfo) -> StructConstructorSpec | None
     _asked.add(info.type)
     spec = ConstructorRegistry.get_struct_spec(info)
     _asked.discard(info.type)
-    assert spec is not None
+    if not isinstance(spec, StructConstructorSpec):
+        return None
     quiet = tyro.conf.arg(help_behavior_hint="")
     return replace(
         spec,

@@ -133,7 +133,9 @@ def prepared(options: Options, classes: str | list[str]) -> Segmenter:
     task, running = options.task, options.running
     model = options.models.model or ("clip_vitb16" if options.images else "clip_tiny",)
     if len(model) > 1:
-        raise UserError(f"models {', '.join(model)}: pictures are segmented with one; name several recipes to compare them.")
+        raise UserError(
+            f"models {', '.join(model)}: pictures are segmented with one; name several recipes to compare them."
+        )
     short = task.short_side
     recipes, threshold = which(task), level(task.threshold)
     (load_model,) = cli.loaders(cli.Models(model, options.models.checkpoint, options.models.random), running)

@@ -12,7 +12,7 @@ def reading(dataset: xr.Dataset) -> list[str]:
     sentences = []
     for panel in panels(dataset):
         miou = panel.miou
-        best = miou.isel(miou.argmax(("layer", "feature", "similarity")))  # type: ignore[arg-type]
+        best = miou.isel(miou.argmax(("layer", "feature", "similarity")))
         last = miou.isel(layer=-1).sel(feature="X_sum", similarity=best.similarity.item())
         gain = best.item() - last.item()
         beside = "the same as" if gain < 0.05 else f"{gain:.1f} more than"

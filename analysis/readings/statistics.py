@@ -19,7 +19,7 @@ def entropy(dataset: xr.Dataset, tokens: str = "patches") -> list[str]:
     """From which layer on a map's entropy has collapsed, if it has (paper Fig. 4a)."""
     sentences = []
     for model, curves in by_model(dataset, "entropy", tokens):
-        clauses = {feature: _entropy_course(curves[feature].dropna()) for feature in curves}
+        clauses = {str(feature): _entropy_course(curves[feature].dropna()) for feature in curves}
         (first, clause), *rest = clauses.items()
         if len(set(clauses.values())) == 1 and rest:
             sentences.append(f"The entropy of {', '.join(clauses)} of {model} {clause}.")
@@ -107,7 +107,8 @@ def outliers(dataset: xr.Dataset, tokens: str = "patches") -> list[str]:
     """In which layer tokens stand out, if any do."""
     sentences = []
     for model, shares in by_model(dataset, "outlier_share", tokens):
-        (layer, feature), share = shares.stack().idxmax(), shares.max().max()
+        feature, share = str(shares.max().idxmax()), float(shares.max().max())
+        layer = shares[feature].idxmax()
         if share > 0:
             sentences.append(
                 f"Tokens of {model} stand out most in {feature} of layer {layer}: {share:.1%} of them are longer than "
@@ -122,7 +123,8 @@ def by_model(dataset: xr.Dataset, variable: str, tokens: str) -> Iterator[tuple[
     """Means over the pictures of one model after another: rows are layers, columns are features."""
     for model in dataset.model.values.tolist():
         values = dataset[variable].sel(model=model, tokens=tokens)
-        frame = values.mean("image").transpose("layer", "feature").reset_coords(drop=True).to_pandas()
+        means = values.mean("image").reset_coords(drop=True)
+        frame = means.to_series().unstack("feature")[means.feature.values]
         yield model, frame.dropna(how="all").dropna(axis=1, how="all")
 
 

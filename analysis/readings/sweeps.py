@@ -74,7 +74,7 @@ def layers(dataset: xr.Dataset) -> list[str]:
     sentences = []
     for model in dataset.model.values.tolist():
         curves = miou.sel(model=model).dropna("layer", how="all").fillna(0)
-        best = curves.isel(curves.argmax(("layer", "feature")))  # type: ignore[arg-type]
+        best = curves.isel(curves.argmax(("layer", "feature")))
         last = curves.isel(layer=-1)
         end = ", ".join(
             f"{feature} {value:.1f}" for feature, value in zip(last.feature.values, last.values, strict=True)

@@ -53,7 +53,7 @@ Options = Check | List
 
 def main() -> int:
     """The command `python -m clearclip.datasets`; its exit code."""
-    command = parse(Options, __doc__)  # type: ignore[arg-type]
+    command: Check | List = parse(Options, __doc__)  # type: ignore[arg-type]
     return check(command) if isinstance(command, Check) else show_list()
 
 

@@ -227,7 +227,7 @@ def _turned(text: str, word: str) -> tuple[str, Any]:
             f"recipe {text!r}: {word!r} is not a knob and its value, as in alpha=2. The knobs are {', '.join(knobs)}."
         )
     default = knobs[knob].default
-    kind = int if default is None else type(default)
+    kind: type = int if default is None else type(default)
     try:
         return knob, SWITCH[value.lower()] if kind is bool else kind(value)
     except (KeyError, ValueError) as error:
