@@ -198,7 +198,7 @@ def without_empty_defaults(info: StructTypeInfo) -> StructConstructorSpec | None
     return replace(
         spec,
         fields=tuple(
-            replace(field, type=Annotated[field.type, quiet])
+            replace(field, type=Annotated[field.type, quiet])  # type: ignore[arg-type]
             if any(field.default is nothing for nothing in (None, False, (), ""))
             else field
             for field in spec.fields
