@@ -3,5 +3,6 @@ from .probes.attention import attention_maps
 from .probes.collection import collect
 from .probes.probe import Probe
 from .probes.statistics import STATISTICS, Statistic
+from .table import table
 
-__all__ = ["STATISTICS", "Probe", "Statistic", "attention_maps", "collect", "plots"]
+__all__ = ["STATISTICS", "Probe", "Statistic", "attention_maps", "collect", "plots", "table"]

@@ -37,8 +37,9 @@ def main() -> None:
     """The command `python -m analysis.ablation`."""
     options = cli.parse(Options, __doc__)
     from analysis import plots
+    from analysis.readings import sweeps as readings
 
-    commands.present_sweep(run, options, plots.ablation)
+    commands.present_sweep(run, options, plots.ablation, readings.ablation)
 
 
 if __name__ == "__main__":

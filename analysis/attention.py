@@ -61,12 +61,14 @@ def main() -> None:
     options = cli.parse(Options, __doc__)
     from analysis import plots
     from analysis.probes import attention
+    from analysis.readings import maps
 
     commands.present(
         run,
         options,
         read=attention.read,
         report=attention.report,
+        reading=maps.attention,
         rows=attention.tidy,
         draw=plots.attention,
     )

@@ -37,8 +37,9 @@ def main() -> None:
     """The command `python -m analysis.beta`."""
     options = cli.parse(Options, __doc__)
     from analysis import plots
+    from analysis.readings import sweeps as readings
 
-    commands.present_sweep(run, options, plots.beta)
+    commands.present_sweep(run, options, plots.beta, readings.beta)
 
 
 if __name__ == "__main__":

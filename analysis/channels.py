@@ -40,7 +40,7 @@ def main() -> None:
     options = cli.parse(Options, __doc__)
     from analysis import plots
 
-    commands.present_statistics(run, options, "channel_dominance", plots.channels)
+    commands.present_statistics(run, options, {"channel_dominance": plots.channels})
 
 
 if __name__ == "__main__":

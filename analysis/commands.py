@@ -6,13 +6,13 @@ returns the Dataset, and `main()`, which presents it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from clearclip.cli import Models, Result, Running, dataset_file, loaders
-from clearclip.commands import EvaluationOptions, computed, print_origin
+from clearclip.commands import EvaluationOptions, computed, computed_or_reused, print_origin, same_data
 from clearclip.errors import UserError
 from clearclip.models.names import SHIPPED
 
@@ -153,16 +153,33 @@ def present(
     *,
     read: Callable[[Path], xr.Dataset],
     report: Callable[[xr.Dataset], str],
+    reading: Callable[[xr.Dataset], list[str]],
     rows: Callable[[xr.Dataset], pd.DataFrame],
-    draw: Callable[[xr.Dataset], Figure],
+    draw: Callable[[xr.Dataset], Figure] | Mapping[str, Callable[[xr.Dataset], Figure]],
+    same_pictures: Callable[[xr.Dataset], bool] | None = None,
 ) -> None:
-    """Compute a door's Dataset (or read it, with --data), print its table, write .nc, .csv and figure, and say where."""
+    """Compute a door's Dataset, print its table, write .nc, .csv and figure, and end with what the numbers say.
+
+    Args:
+        run, options: the door's.
+        read: reads the door's Dataset, with --data instead of computing it.
+        report: the printed table.
+        reading: the sentences at the end.
+        rows: what the .csv holds.
+        draw: the figure, or several of them by what is added to their file names.
+        same_pictures: whether the pictures are those of a Dataset. With it, a finished one is used and not computed again.
+    """
     from clearclip.segmentation import style
 
     data, output = options.drawing.data, dataset_file(options.result)
     picture = options.drawing.figure or (data or output).with_suffix(".png")
     style.check_suffix(picture)
-    dataset = computed(run, options) if data is None else read(data)
+    if data is not None:
+        dataset = read(data)
+    elif same_pictures is not None:
+        dataset = computed_or_reused(run, options, read, same_pictures)
+    else:
+        dataset = computed(run, options)
     print(report(dataset))
     print_origin(dataset)
     written = []
@@ -170,42 +187,60 @@ def present(
         table = output.with_suffix(".csv")
         rows(dataset).to_csv(table, index=False)
         written = [output, table]
-    style.save(draw(dataset), picture)
-    print("wrote " + ", ".join(map(str, [*written, picture])))
+    for name, figure in draw.items() if isinstance(draw, Mapping) else [("", draw)]:
+        path = picture.with_stem(f"{picture.stem}_{name}") if name else picture
+        style.save(figure(dataset), path)
+        written.append(path)
+    print("wrote " + ", ".join(map(str, written)))
+    print("\n".join(reading(dataset)))
 
 
 def present_statistics(
     run: Callable[[Statistics], xr.Dataset],
     options: Statistics,
-    variable: str,
-    draw: Callable[[xr.Dataset, str], Figure],
+    views: Mapping[str, Callable[[xr.Dataset, str], Figure]],
 ) -> None:
-    """`present` for statistics, with the table of one of them."""
+    """`present` for statistics: a table, a figure and a reading of each of some variables."""
     from analysis.probes import store
+    from analysis.probes.images import digest
     from analysis.probes.table import layer_table, tidy
+    from analysis.readings.statistics import READINGS
 
     tokens = options.view.tokens
+    drawings = {name: _with(draw, tokens) for name, draw in views.items()}
 
     def read(path: Path) -> xr.Dataset:
         dataset = store.read(path)
-        if variable not in dataset:
-            raise UserError(f"{path} has no {variable}; it has {', '.join(map(str, dataset.data_vars))}.")
+        for variable in views:
+            if variable not in dataset:
+                raise UserError(f"{path} has no {variable}; it has {', '.join(map(str, dataset.data_vars))}.")
         return dataset
+
+    def same_pictures(dataset: xr.Dataset) -> bool:
+        pictures = listed(options.models, options.pictures, options.running)
+        return bool(dataset.attrs["image_list_sha256"] == digest(pictures))
 
     present(
         run,
         options,
         read=read,
-        report=lambda dataset: layer_table(dataset, variable, tokens),
+        report=lambda dataset: "\n".join(layer_table(dataset, variable, tokens) for variable in views),
+        reading=lambda dataset: [line for variable in views for line in READINGS[variable](dataset, tokens)],
         rows=tidy,
-        draw=lambda dataset: draw(dataset, tokens),
+        draw=drawings if len(drawings) > 1 else next(iter(drawings.values())),
+        same_pictures=same_pictures,
     )
+
+
+def _with(draw: Callable[[xr.Dataset, str], Figure], tokens: str) -> Callable[[xr.Dataset], Figure]:
+    return lambda dataset: draw(dataset, tokens)
 
 
 def present_sweep(
     run: Callable[[Sweep], xr.Dataset],
     options: Sweep,
     draw: Callable[[xr.Dataset], Figure],
+    reading: Callable[[xr.Dataset], list[str]],
     show: Callable[[xr.Dataset], pd.DataFrame] | None = None,
 ) -> None:
     """`present` for recipes on labelled pictures; `show` makes the printed table, by default mIoU by data set."""
@@ -217,6 +252,8 @@ def present_sweep(
         options,
         read=read,
         report=lambda dataset: table.report(dataset, (show or table.table)(dataset)),
+        reading=reading,
         rows=table.tidy,
         draw=draw,
+        same_pictures=lambda dataset: same_data(options.labelled, dataset),
     )

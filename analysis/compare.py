@@ -37,9 +37,10 @@ def main() -> None:
     """The command `python -m analysis.compare`."""
     options = cli.parse(Options, __doc__)
     from analysis import plots
+    from analysis.readings import sweeps as readings
     from analysis.sweeps import table
 
-    commands.present_sweep(run, options, plots.compare, table.methods)
+    commands.present_sweep(run, options, plots.compare, readings.compare, table.methods)
 
 
 if __name__ == "__main__":

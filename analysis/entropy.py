@@ -35,7 +35,7 @@ def main() -> None:
     options = cli.parse(Options, __doc__)
     from analysis import plots
 
-    commands.present_statistics(run, options, "entropy", plots.entropy)
+    commands.present_statistics(run, options, {"entropy": plots.entropy})
 
 
 if __name__ == "__main__":

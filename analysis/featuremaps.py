@@ -40,12 +40,14 @@ def main() -> None:
     options = cli.parse(Options, __doc__)
     from analysis import plots
     from analysis.probes import feature_maps
+    from analysis.readings import maps
 
     commands.present(
         run,
         options,
         read=feature_maps.read,
         report=feature_maps.report,
+        reading=maps.feature_maps,
         rows=feature_maps.tidy,
         draw=lambda dataset: plots.feature_maps(dataset, options.view.tokens),
     )

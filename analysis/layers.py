@@ -38,9 +38,10 @@ def main() -> None:
     """The command `python -m analysis.layers`."""
     options = cli.parse(Options, __doc__)
     from analysis import plots
+    from analysis.readings import sweeps as readings
     from analysis.sweeps import table
 
-    commands.present_sweep(run, options, plots.layers, table.layers)
+    commands.present_sweep(run, options, plots.layers, readings.layers, table.layers)
 
 
 if __name__ == "__main__":

@@ -96,12 +96,14 @@ def main() -> None:
     options = cli.parse(Options, __doc__)
     from analysis import plots
     from analysis.probes import label_maps
+    from analysis.readings import maps
 
     commands.present(
         run,
         options,
         read=label_maps.read,
         report=label_maps.report,
+        reading=maps.label_maps,
         rows=label_maps.tidy,
         draw=plots.label_maps,
     )

@@ -35,7 +35,7 @@ def main() -> None:
     options = cli.parse(Options, __doc__)
     from analysis import plots
 
-    commands.present_statistics(run, options, "maximum", plots.maxima)
+    commands.present_statistics(run, options, {"maximum": plots.maxima})
 
 
 if __name__ == "__main__":

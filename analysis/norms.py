@@ -57,13 +57,14 @@ def main() -> None:
     if "--miou" in sys.argv:
         sweep = cli.parse(MiouOptions, __doc__)
         from analysis import plots
+        from analysis.readings.sweeps import norms_and_miou
 
-        commands.present_sweep(run_with_miou, sweep, plots.norms_and_miou)
+        commands.present_sweep(run_with_miou, sweep, plots.norms_and_miou, norms_and_miou)
     else:
         options = cli.parse(Options, __doc__)
         from analysis import plots
 
-        commands.present_statistics(run, options, "frobenius_norm", plots.norms)
+        commands.present_statistics(run, options, {"frobenius_norm": plots.norms})
 
 
 if __name__ == "__main__":

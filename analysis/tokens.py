@@ -46,7 +46,7 @@ def main() -> None:
     from analysis import plots
 
     draw = partial(plots.tokens, map_layer=options.map_layer)
-    commands.present_statistics(run, options, "norm_ratio", draw)
+    commands.present_statistics(run, options, {"norm_ratio": draw})
 
 
 if __name__ == "__main__":

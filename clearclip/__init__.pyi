@@ -1,6 +1,7 @@
 from . import datasets
 from .errors import UserError
 from .evaluation.run import evaluate
+from .evaluation.table import table
 from .methods.dense import DenseEncoder
 from .methods.recipes import RECIPES, Recipe
 from .models.backbone import Backbone
@@ -19,4 +20,5 @@ __all__ = [
     "datasets",
     "evaluate",
     "load",
+    "table",
 ]

@@ -9,11 +9,12 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar
 
 import tyro
+from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructTypeInfo
 
 from clearclip.errors import Finished, UserError
 
@@ -159,12 +160,50 @@ def facts(options: Any) -> dict[str, Any]:
 # running a command ---------------------------------------------------------------------------------------------------
 
 
+STYLE = (
+    tyro.conf.FlagCreatePairsOff,
+    tyro.conf.OmitArgPrefixes,
+    tyro.conf.DisallowNone,
+    tyro.conf.PositionalMetavarFromFieldName,
+)
+
+
 def parse(kind: type[T], question: str | None) -> T:
     """The options of a command from the command line; a wrong one exits with code 2 and says what is allowed."""
+    return tyro.cli(kind, prog=program(), description=question, config=STYLE, registry=QUIET)
+
+
+def program() -> str:
+    """What a command calls itself: "clearclip entropy" where it was started so, otherwise "python -m analysis.entropy"."""
     spec = sys.modules["__main__"].__spec__
-    prog = f"python -m {spec.name.removesuffix('.__main__')}" if spec else None
-    config = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
-    return tyro.cli(kind, prog=prog, description=question, config=config)
+    module = None if spec is None else spec.name.removesuffix(".__main__")
+    return Path(sys.argv[0]).name if module in (None, "clearclip", "analysis") else f"python -m {module}"
+
+
+QUIET = ConstructorRegistry()
+_asked: set[type] = set()  # which types the rule below is at work on, so that it does not answer its own question
+
+
+@QUIET.struct_rule
+def without_empty_defaults(info: StructTypeInfo) -> StructConstructorSpec | None:
+    """No "(default: None)" and no "(default: )": where a default is no value, the help says in words what happens."""
+    if not is_dataclass(info.type) or info.type in _asked:
+        return None
+    _asked.add(info.type)
+    spec = ConstructorRegistry.get_struct_spec(info)
+    _asked.discard(info.type)
+    if not isinstance(spec, StructConstructorSpec):
+        return None
+    quiet = tyro.conf.arg(help_behavior_hint="")
+    return replace(
+        spec,
+        fields=tuple(
+            replace(field, type=Annotated[field.type, quiet])  # type: ignore[arg-type]
+            if any(field.default is nothing for nothing in (None, False, (), ""))
+            else field
+            for field in spec.fields
+        ),
+    )
 
 
 def run(main: Callable[[], int | None]) -> NoReturn:

@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from clearclip import cli
@@ -70,6 +71,31 @@ def computed(run: Callable[[Options], xr.Dataset], options: Options) -> xr.Datas
     dataset = run(options).assign_attrs(about)
     write_result(dataset, output)
     return dataset
+
+
+def computed_or_reused(
+    run: Callable[[Options], xr.Dataset],
+    options: Options,
+    read: Callable[[Path], xr.Dataset],
+    same_pictures: Callable[[xr.Dataset], bool],
+) -> xr.Dataset:
+    """What `computed` gives, or what a door's own output file already holds, with a line that says so."""
+    from clearclip.finished import reusable
+
+    output = cli.dataset_file(options.result)
+    dataset = reusable(door_of(run), options, same_pictures, read)
+    if dataset is None:
+        return computed(run, options)
+    print(f"{output} of {dataset.attrs['created']} holds this already and is used; delete it to measure again")
+    return dataset
+
+
+def same_data(labelled: cli.Labelled, dataset: xr.Dataset) -> bool:
+    """Whether the data sets that are named still have the pictures and labels that a Dataset was made from."""
+    from clearclip.evaluation.run import data_digest
+
+    digests = [data_digest(pictures) for pictures in cli.datasets(labelled)]
+    return bool(dataset.data_sha256.values.tolist() == digests)
 
 
 def door_of(run: Callable[..., object]) -> str:

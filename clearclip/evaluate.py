@@ -1,52 +1,9 @@
-"""Measure recipes on labelled pictures: intersection over union, all recipes in one pass.
-
-    python -m clearclip.evaluate --model clip_vitb16 --dataset voc20 --recipe clip sclip clearclip
-
-Ctrl-C loses nothing: the same command continues. Several processes or machines: torchrun --nproc-per-node 2 -m clearclip.evaluate …
-"""
-
-from __future__ import annotations
-
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from clearclip import cli, commands
-
-if TYPE_CHECKING:
-    import xarray as xr
+"""`python -m clearclip.evaluate`, the command whose name `clearclip.evaluate` is that of a function."""
 
 if __name__ != "__main__":  # a module of this name would take the place of the function clearclip.evaluate
     raise ImportError("clearclip.evaluate is a function, and a command: python -m clearclip.evaluate")
 
+from clearclip.cli import run
+from clearclip.evaluation.__main__ import main
 
-@dataclass(frozen=True, kw_only=True)
-class Options(commands.EvaluationOptions):
-    """Which models, recipes and data sets, and where the result goes."""
-
-    recipe: tuple[str, ...] = ("clip", "maskclip", "sclip", "clearclip")
-    """One or several methods; all are measured in one pass."""
-    result: cli.Result = cli.Result(Path("results/evaluate.nc"))
-
-
-def run(options: Options) -> xr.Dataset:
-    """mIoU of the recipes that were named."""
-    from clearclip.methods.recipes import recipes
-
-    return commands.evaluated(options, recipes(options.recipe))
-
-
-def main() -> None:
-    """The command `python -m clearclip.evaluate`."""
-    options = cli.parse(Options, __doc__)
-    from clearclip.evaluation import table
-
-    dataset, rows = commands.computed(run, options), options.result.output.with_suffix(".csv")
-    print(table.report(dataset))
-    commands.print_origin(dataset)
-    table.tidy(dataset).to_csv(rows, index=False)
-    print(f"wrote {options.result.output}, {rows}")
-
-
-if __name__ == "__main__":
-    cli.run(main)
+run(main)

@@ -1,13 +1,14 @@
 """Segment photos into the classes you name.
 
-    python -m clearclip.segment photo.jpg --classes "horse, grass, sky" --model clip_vitb16 --recipe clearclip
+    clearclip segment photo.jpg --classes "horse, grass, sky" --model clip_vitb16 --recipe clearclip
 
-Several names of one class are written horse|pony. --compare draws recipes side by side (paper Fig. 7), --feature draws
+Several names of one class are written horse|pony. Several recipes are drawn side by side (paper Fig. 7), as --feature draws
 X_res, X_attn and X_sum (paper Figs. 1 and 3).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,10 +33,9 @@ class Task:
 
     classes: str = ""
     """The classes, with commas between them: "horse, grass, sky"; names of one class are joined with |."""
-    recipe: str = "clearclip"
-    """The method: clip, maskclip, sclip, clip_surgery, gem, clearclip, naclip, segearth_ov, resclip, proxyclip, …"""
-    compare: tuple[str, ...] = ()
-    """Several recipes, drawn side by side; all from one pass through the model."""
+    recipe: Annotated[tuple[str, ...], tyro.conf.arg(aliases=("--compare",))] = ("clearclip",)
+    """The method: clip, maskclip, sclip, clip_surgery, gem, clearclip, naclip, segearth_ov, resclip, proxyclip, …, or one with
+    knobs turned, as "clearclip alpha=2 affinity=kk". Several are drawn side by side, from one pass through the model."""
     feature: tuple[Literal["X_res", "X_attn", "X_sum"], ...] = ()
     """Feature maps instead of a recipe, drawn side by side."""
     layer: int | None = None
@@ -46,7 +46,7 @@ class Task:
     """Add a class background; with --threshold it takes every pixel whose best score is below."""
     threshold: str = "0"
     """A score between 0 and 1, or auto (Otsu's threshold of each picture, explained in the output)."""
-    short_side: int | None = None
+    short_side: Annotated[int | None, tyro.conf.arg(aliases=("--image-size",))] = None
     """Pictures are resized to this short side, which is also the window; by default the protocol's 448."""
 
 
@@ -61,31 +61,40 @@ class Options:
     text: cli.Text = cli.Text()
     running: cli.Running = cli.Running()
     output: Path = Path("results/segment")
-    """The folder for the results: <photo>.png (labels), .npz (labels and scores), _overlay.png or _compare.png."""
+    """The folder for the results: <photo>.png (labels), .npz (labels and scores), _overlay.png or _compare.png; and
+    shares.csv, the share of every picture that each class covers."""
 
 
 def main() -> None:
     """The command `python -m clearclip.segment`."""
     options = cli.parse(Options, __doc__)
+    import pandas as pd
     from tqdm.auto import tqdm
 
     from clearclip.segmentation.files import batches, refuse_inside
     from clearclip.segmentation.text import class_names
 
     task, running = options.task, options.running
-    if task.compare and task.feature:
-        raise UserError("--compare and --feature exclude each other.")
+    if task.recipe != Task().recipe and task.feature:
+        raise UserError("--recipe and --feature exclude each other.")
+    if task.threshold != "0" and not task.background:
+        raise UserError(f"--threshold {task.threshold} turns pixels into background, so it goes with --background.")
     pictures, classes = sources(options)
     class_names(classes)
     refuse_inside(options.output, pictures.values())
     segmenter = prepared(options, classes)
     if segmenter.model.weights.random:
         print(f"{segmenter.model.name}: RANDOM WEIGHTS, the result says nothing about a trained model")
-    skipped = 0
+    skipped, shares = 0, []
     with tqdm(total=len(pictures), unit="picture", disable=len(pictures) <= running.batch_size) as bar:
         for readable, broken in batches(pictures, running.batch_size):
             for name, by_recipe in zip(readable, segmenter.each(list(readable.values())), strict=True):
                 deliver(segmenter, by_recipe, name, pictures[name], options.output)
+                shares += [
+                    {"picture": name, "recipe": recipe, "class": cls, "share": share}
+                    for recipe, result in by_recipe.items()
+                    for cls, share in result.shares.items()
+                ]
             for error in broken:
                 if running.strict:
                     raise UserError(f"{error} (refused because of strict)") from error
@@ -96,6 +105,11 @@ def main() -> None:
         print(f"skipped {skipped} pictures that could not be read")
     if skipped == len(pictures):
         raise UserError("not one picture could be used.")
+    table = options.output / "shares.csv"
+    pd.DataFrame(shares).assign(model=segmenter.model.name, random_weights=segmenter.model.weights.random).to_csv(
+        table, index=False
+    )
+    print(f"wrote {table}")
 
 
 def sources(options: Options) -> tuple[dict[str, Picture], str | list[str]]:
@@ -119,7 +133,9 @@ def prepared(options: Options, classes: str | list[str]) -> Segmenter:
     task, running = options.task, options.running
     model = options.models.model or ("clip_vitb16" if options.images else "clip_tiny",)
     if len(model) > 1:
-        raise UserError(f"models {', '.join(model)}: pictures are segmented with one; compare recipes with --compare.")
+        raise UserError(
+            f"models {', '.join(model)}: pictures are segmented with one; name several recipes to compare them."
+        )
     short = task.short_side
     recipes, threshold = which(task), level(task.threshold)
     (load_model,) = cli.loaders(cli.Models(model, options.models.checkpoint, options.models.random), running)
@@ -141,7 +157,7 @@ def which(task: Task) -> list[Recipe]:
     """The recipes that were asked for."""
     from clearclip.methods.recipes import feature_recipe, recipes
 
-    return [feature_recipe(name, task.layer) for name in task.feature] or recipes(task.compare or [task.recipe])
+    return [feature_recipe(name, task.layer) for name in task.feature] or recipes(task.recipe)
 
 
 def level(threshold: str) -> float | str:
@@ -162,7 +178,7 @@ def deliver(
     title = f"{name}{picture.suffix}" if isinstance(picture, Path) else name
     written = []
     for recipe, result in by_recipe.items():
-        suffix = "_" + recipe.replace(" ", "_") if len(by_recipe) > 1 else ""
+        suffix = "_" + re.sub(r"[^\w.+=-]+", "_", recipe) if len(by_recipe) > 1 else ""
         written += result.save(folder, name + suffix)
         covered = sorted(result.shares.items(), key=lambda item: -item[1])
         shares = ", ".join(f"{cls} {share:.0%}" for cls, share in covered if share >= 0.005)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,17 +15,15 @@ from analysis.commands import Pictures
 from analysis.probes.label_maps import recipes_of
 from analysis.prototypes import __main__ as prototypes
 from analysis.sweeps import recipe_lists
-from clearclip.cli import Labelled, Models, Result, Running, facts
+from clearclip import finished
+from clearclip.cli import Labelled, Models, Result, Running
 from clearclip.commands import command_line, door_of
 from clearclip.methods.recipes import Recipe
 from clearclip.models.backbone import Backbone
-from clearclip.models.checkpoint import file_digest
-from clearclip.models.load import has_text, load
+from clearclip.models.load import has_text
 from clearclip.models.names import SHIPPED
 
 PICTURES = 4  # rows of the figures that show label maps
-# what does not change the numbers
-NO_EFFECT = {"output", "figure", "data", "device", "batch_size", "text_cache", "strict"}
 
 
 @dataclass(frozen=True)
@@ -168,31 +165,8 @@ RUNS: dict[str, Run] = {
 
 
 def state(run: Run, options: Any, path: Path) -> Literal["finished", "other facts", "missing"]:
-    """Whether a Dataset is there, and whether this door has written it with these options and these weights."""
-    if not path.is_file():
-        return "missing"
-    try:
-        with xr.open_dataset(path, engine="h5netcdf") as dataset:
-            written = json.loads(dataset.attrs.get("options", "{}"))
-            weights = dict(zip(dataset.model.values.tolist(), dataset.weights_sha256.values.tolist(), strict=True))
-    except (OSError, ValueError, AttributeError):
-        return "other facts"
-    needed = {"door": door_of(run.run), **facts(options)}
-    same = all(written.get(name) == needed[name] for name in needed.keys() - NO_EFFECT)
-    return "finished" if same and _same_weights(options.models, weights) else "other facts"
-
-
-def _same_weights(models: Models, weights: dict[str, str]) -> bool:
-    """Whether the weights that can be hashed without a network, files and shipped ones, are those behind a Dataset."""
-    files = dict(zip(models.model, models.checkpoint, strict=False))
-    for name in models.model:
-        file = files.get(name, Path("-"))
-        if file != Path("-"):
-            if weights.get(name) != file_digest(file):
-                return False
-        elif name in SHIPPED and weights.get(name) != load(name, random=models.random).weights.sha256:
-            return False
-    return True
+    """Whether the Dataset of a run is there, and whether it was written with these options and these weights."""
+    return finished.state(door_of(run.run), options, path)
 
 
 def small(models: Sequence[str]) -> list[str]:

@@ -13,13 +13,13 @@ import clearclip
 NAMES = {
     "clearclip": [
         "Backbone", "DenseEncoder", "RECIPES", "Recipe", "Segmenter", "UserError", "__version__", "datasets", "evaluate",
-        "load",
+        "load", "table",
     ],
     "clearclip.datasets": [
         "BENCHMARKS", "Benchmark", "DRAWN", "Facts", "FolderDataset", "LabelledPictures", "Sample", "facts", "known", "load",
         "parse",
     ],
-    "analysis": ["Probe", "STATISTICS", "Statistic", "attention_maps", "collect", "plots"],
+    "analysis": ["Probe", "STATISTICS", "Statistic", "attention_maps", "collect", "plots", "table"],
 }  # fmt: skip
 
 

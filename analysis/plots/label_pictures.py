@@ -66,7 +66,11 @@ def rows(
         cut = of_model.isel(image=image)
         cut = cut.isel(row=slice(int(cut.height)), column=slice(int(cut.width)))
         maps = {method_label(name): cut.labels.sel(recipe=name).values for name in recipes or known}
-        lines.append(Row(cut.picture.values, maps, cut.truth.values if truth and "truth" in cut else None))
+        accuracy = {}
+        if truth and "pixel_accuracy" in cut:
+            accuracy = {method_label(name): float(cut.pixel_accuracy.sel(recipe=name)) for name in recipes or known}
+        labels = cut.truth.values if truth and "truth" in cut else None
+        lines.append(Row(cut.picture.values, maps, labels, accuracy=accuracy))
     return lines
 
 

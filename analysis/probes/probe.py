@@ -60,6 +60,11 @@ class Probe(Generic[T]):
         # torch.compile shares code between equal blocks; without these guards a block with hooks gets that of one without
         self._guards = torch._dynamo.config.patch(skip_nnmodule_hook_guards=False)
 
+    def __repr__(self) -> str:
+        layers, features = (list(dict.fromkeys(part)) for part in zip(*self.sites, strict=True))
+        state = "attached" if self._handles else f"{len(self._results)} maps read"
+        return f"Probe({self.model.name}: {', '.join(features)} of layers {', '.join(map(str, layers))}; {state})"
+
     def __enter__(self) -> "Probe[T]":
         if self._handles:
             raise RuntimeError("this probe is attached already")

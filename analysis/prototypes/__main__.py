@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from analysis import commands
 from clearclip import cli
+from clearclip.commands import same_data
 from clearclip.models.names import SHIPPED
 
 if TYPE_CHECKING:
@@ -59,8 +60,18 @@ def main() -> None:
     options = cli.parse(Options, __doc__)
     from analysis import plots
     from analysis.prototypes import table
+    from analysis.readings.prototypes import reading
 
-    commands.present(run, options, read=table.read, report=table.report, rows=table.tidy, draw=plots.prototypes)
+    commands.present(
+        run,
+        options,
+        read=table.read,
+        report=table.report,
+        reading=reading,
+        rows=table.tidy,
+        draw=plots.prototypes,
+        same_pictures=lambda dataset: same_data(options.labelled, dataset),
+    )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -26,6 +25,7 @@ from analysis.prototypes.nearest import (
 from analysis.prototypes.pictures import prepared, probed
 from clearclip.datasets import LabelledPictures, Sample
 from clearclip.errors import UserError
+from clearclip.evaluation.run import data_digest
 from clearclip.evaluation.scores import iou_scores
 from clearclip.models.backbone import Backbone
 from clearclip.models.block import FEATURES
@@ -55,7 +55,7 @@ class Task:
             raise UserError(f"{dataset.name}, {self.count} pictures: at least two are needed, one for each half.")
         if batch_size < 1:
             raise UserError(f"batch size {batch_size}: at least 1.")
-        self.digest = hashlib.sha256(f"{dataset.identity} {dataset.classes}".encode()).hexdigest()
+        self.digest = data_digest(dataset)
 
 
 class Half(Measurement[Sample, T]):

@@ -48,9 +48,12 @@ class List:
     """Show which data sets there are."""
 
 
+Options = Check | List
+
+
 def main() -> int:
     """The command `python -m clearclip.datasets`; its exit code."""
-    command = parse(Check | List, __doc__)  # type: ignore[arg-type]
+    command: Check | List = parse(Options, __doc__)  # type: ignore[arg-type]
     return check(command) if isinstance(command, Check) else show_list()
 
 

@@ -102,6 +102,9 @@ class LabelledFiles:
         files = (f"{pair.name} {pair.image.stat().st_size} {pair.label.stat().st_size}" for pair in self.pairs)
         return "\n".join([self.name, *self.classes, *files])
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name}: {len(self)} pictures, {len(self.classes)} classes)"
+
     def __len__(self) -> int:
         return len(self.pairs)
 

@@ -128,7 +128,7 @@ class _Evaluation(Measurement[Sample, _Total]):
         self.title, self.source = f"{segmenter.model.name} {dataset.name}", dataset.name
         self.indices = range(min(len(dataset), limit or len(dataset)))
         self.batch_size = max(1, segmenter.batch_size // 2)
-        self.digest = hashlib.sha256(f"{dataset.identity} {dataset.classes}".encode()).hexdigest()
+        self.digest = data_digest(dataset)
 
     def key(self) -> dict[str, Any]:
         """Model, data set, recipes, and how windows and texts are made."""
@@ -246,6 +246,11 @@ class _Evaluation(Measurement[Sample, _Total]):
         }
         prompts = self.prompts if isinstance(self.prompts, str) else json.dumps(list(self.prompts))
         return xr.Dataset(variables, coords, {"prompts": prompts})
+
+
+def data_digest(dataset: LabelledPictures) -> str:
+    """The SHA-256 of what a result says its data set was."""
+    return hashlib.sha256(f"{dataset.identity} {dataset.classes}".encode()).hexdigest()
 
 
 ATTRS = {

@@ -5,8 +5,11 @@ out = residual·X_res + alpha·Proj(A·v) + FFN(LN2(·))   → final LN → drop
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import Field, dataclass, field, fields, replace
+from html import escape
 from typing import Any
 
 import xarray as xr
@@ -57,6 +60,34 @@ class Recipe:
     def terms(self) -> Affinity:
         """The products of the affinity and their weights."""
         return parse(self.affinity)
+
+    @property
+    def formula(self) -> str:
+        """What the last block gives out, in the words of the module's first line.
+
+        >>> RECIPES["clip"].formula, RECIPES["clearclip"].formula
+        ('X_res + Proj(A[qk]·v) + FFN', 'Proj(A[qq]·v)')
+        """
+        residual = "norm(X_res)" if self.normalize_residual else "X_res"
+        residual += f" without its strongest {100 * self.beta:g} % of channels" if self.beta else ""
+        weight = "" if self.alpha == 1 else f"{self.alpha:g}·"
+        attention = f"{weight}Proj(A[{self.affinity}]·v)"
+        terms = [residual] * self.residual + [attention] * (self.alpha != 0) + ["FFN"] * self.ffn
+        cls = f" {'−' if self.cls_weight < 0 else '+'} {abs(self.cls_weight):g}·CLS" if self.cls_weight else ""
+        where = f" in layer {self.layer}" if self.layer else ""
+        where += f", over the last {self.stream} blocks" if self.stream > 1 else ""
+        return " + ".join(terms) + cls + where
+
+    def __repr__(self) -> str:
+        return f"Recipe({self.name}: {self.formula})"
+
+    def _repr_html_(self) -> str:
+        formula = re.sub(
+            r"(X)_(\w+)|(A)\[(.*?)\]",
+            lambda m: _sub(*(m.groups()[:2] if m[1] else m.groups()[2:])),
+            escape(self.formula),
+        )
+        return f"<b>{escape(self.name)}</b>: {formula}"
 
     def variant(self, **changes: object) -> Recipe:
         """The recipe with some knobs turned, and a name that says so unless one is given."""
@@ -119,6 +150,10 @@ class Recipe:
         }
 
 
+def _sub(letter: str, index: str) -> str:
+    return f"<i>{letter}</i><sub>{index}</sub>"
+
+
 def _knobs() -> dict[str, Field[Any]]:
     """The fields of `Recipe` but its name, by what a Dataset calls them."""
     return {field.metadata.get("coordinate", field.name): field for field in fields(Recipe) if field.name != "name"}
@@ -129,6 +164,7 @@ def _unwritten(value: Any, default: Any) -> Any:
     return int(value) or None if default is None else type(default)(value)
 
 
+SWITCH = {"yes": True, "true": True, "on": True, "1": True, "no": False, "false": False, "off": False, "0": False}
 GEM = " + ".join(f"{1 / 3!r}*gem_{letter}" for letter in "vkq")
 
 RECIPES: dict[str, Recipe] = {
@@ -153,18 +189,50 @@ RECIPES: dict[str, Recipe] = {
 
 
 def recipe(which: str | Recipe) -> Recipe:
-    """A recipe by name, or itself. Raises `UserError` with the closest names.
+    """A recipe by name, by name with some knobs turned, or itself.
+
+    Args:
+        which: "clearclip", or "clearclip alpha=2 affinity=kk" with any field of `Recipe`.
+
+    Raises: `UserError` with the closest names, for an unknown knob, or for a value that a knob cannot have.
 
     >>> recipe("clearclip").residual
     False
+    >>> recipe("clearclip alpha=2 affinity=kk").same(RECIPES["clearclip"].variant(alpha=2.0, affinity="kk"))
+    True
     """
     if isinstance(which, Recipe):
         return which
-    if which not in RECIPES:
+    name, *turned = _words(which) if which not in RECIPES else [which]
+    if name not in RECIPES:
         raise UserError(
-            f"unknown recipe {which!r}. Closest: {closest(which, list(RECIPES))}. Known: {', '.join(RECIPES)}."
+            f"unknown recipe {which!r}. Closest: {closest(name, list(RECIPES))}. Known: {', '.join(RECIPES)}."
         )
-    return RECIPES[which]
+    return replace(RECIPES[name], name=which, **dict(_turned(which, word) for word in turned))
+
+
+def _words(text: str) -> list[str]:
+    try:
+        return shlex.split(text) or [text]
+    except ValueError as error:
+        raise UserError(f"recipe {text!r} cannot be read: {error}.") from error
+
+
+def _turned(text: str, word: str) -> tuple[str, Any]:
+    """A knob and its value from "alpha=2"."""
+    knob, equals, value = word.partition("=")
+    knobs = {knob.name: knob for knob in _knobs().values()}
+    if not equals or knob not in knobs:
+        raise UserError(
+            f"recipe {text!r}: {word!r} is not a knob and its value, as in alpha=2. The knobs are {', '.join(knobs)}."
+        )
+    default = knobs[knob].default
+    kind: type = int if default is None else type(default)
+    try:
+        return knob, SWITCH[value.lower()] if kind is bool else kind(value)
+    except (KeyError, ValueError) as error:
+        allowed = {bool: "yes or no", int: "a whole number", float: "a number"}[kind]
+        raise UserError(f"recipe {text!r}: {knob} is {allowed}, not {value!r}.") from error
 
 
 def recipes(which: Iterable[str | Recipe]) -> list[Recipe]:

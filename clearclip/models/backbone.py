@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from clearclip.errors import UserError
+from clearclip.models import card
 from clearclip.models.block import Block
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -57,7 +58,7 @@ class _EnoughSeen(Exception):
     """Ends a forward pass once the last wanted block input is there."""
 
 
-@dataclass
+@dataclass(repr=False)
 class Backbone(ABC):
     """One view on a vision transformer, whatever library it comes from; subclasses say where a library keeps things.
 
@@ -95,6 +96,12 @@ class Backbone(ABC):
         if self.precision not in PRECISIONS:
             raise UserError(f"precision {self.precision!r}: choose one of {', '.join(PRECISIONS)}.")
         self.blocks = tuple(self._blocks())
+
+    def __repr__(self) -> str:
+        return card.line(self)
+
+    def _repr_html_(self) -> str:
+        return card.html(self)
 
     # where a library keeps things ------------------------------------------------------------------------------------
 

@@ -54,7 +54,7 @@ def plan(name: str) -> Plan:
     return Plan(build, BlipBackbone, preprocessing, name)
 
 
-@dataclass
+@dataclass(repr=False)
 class BlipBackbone(FixedGridBackbone):
     """The image tower of a transformers BLIP image-text retrieval model."""
 

@@ -87,7 +87,7 @@ def evaluation_transform(config: dict[str, Any], image_size: int | None) -> Call
     return image_transform_v2(PreprocessCfg(**config | size), is_train=False)
 
 
-@dataclass
+@dataclass(repr=False)
 class OpenClipModel(Backbone):
     """What all models of open_clip share, whatever their image tower: preprocessing and text tower."""
 
@@ -110,7 +110,7 @@ class OpenClipModel(Backbone):
             return self.model.encode_text(tokens)
 
 
-@dataclass
+@dataclass(repr=False)
 class OpenClipBackbone(OpenClipModel, FixedGridBackbone):
     """The image tower of an open_clip model in open_clip's own code (OpenAI, LAION, MetaCLIP)."""
 
@@ -153,7 +153,7 @@ class OpenClipBackbone(OpenClipModel, FixedGridBackbone):
         return x @ self.vit.proj if self.has_projection else super().project(x)
 
 
-@dataclass
+@dataclass(repr=False)
 class OpenClipTimmBackbone(OpenClipModel, TimmBackbone):
     """The image tower of an open_clip model whose trunk is timm's (SigLIP2, EVA02)."""
 

@@ -48,7 +48,7 @@ def interpolate(embedding: Tensor, grid: tuple[int, int], prefix_tokens: int = 1
     return torch.cat([prefix, resized])
 
 
-@dataclass
+@dataclass(repr=False)
 class FixedGridBackbone(Backbone):
     """A tower whose library knows one grid only: for another, it is called with its position embedding resized."""
 

@@ -56,7 +56,7 @@ def plan(name: str) -> Plan:
     return Plan(build, TimmBackbone, preprocessing, name, check)
 
 
-@dataclass
+@dataclass(repr=False)
 class TimmBackbone(Backbone):
     """A timm vision transformer, standing alone (`vit` is the model)."""
 

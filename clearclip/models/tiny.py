@@ -28,7 +28,7 @@ def plan(name: str) -> Plan:
     return PLANS[name]
 
 
-@dataclass
+@dataclass(repr=False)
 class TinyClipBackbone(OpenClipBackbone):
     """`clip_tiny`, whose text tower knows only the words of drawn scenes: the embeddings of all others are zero."""
 

@@ -36,6 +36,7 @@ class Row:
     maps: Mapping[str, np.ndarray]
     truth: np.ndarray | None = None
     name: str = ""
+    accuracy: Mapping[str, float] = field(default_factory=dict)  # pixel accuracy in % of each map, if it is known
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,9 @@ def draw_row(axes: Sequence[Axes], row: Row, colors: Colors) -> None:
         panel.set(xticks=[], yticks=[])
         panel.grid(False)
         panel.spines[:].set_visible(False)
+    for panel, name in zip(axes[-len(row.maps) :], row.maps, strict=True):
+        if name in row.accuracy:
+            panel.set_xlabel(f"{row.accuracy[name]:.0f} % of pixels", fontsize=6, labelpad=2)
     if row.name:
         axes[0].set_ylabel(row.name, fontsize=7)
 
@@ -150,7 +154,12 @@ def draw_rows(rows: Sequence[Row], colors: Colors, title: str = "", warn: bool =
     names = titles(rows[0])
     ratios = [row.picture.shape[0] / row.picture.shape[1] for row in rows]
     legend_columns = max(1, min(len(colors.legend), LEGEND_COLUMNS, round(1.05 * width * len(names))))
-    height = width * sum(ratios) + 0.65 + 0.19 * -(-len(colors.legend) // legend_columns)
+    height = (
+        width * sum(ratios)
+        + 0.15 * sum(bool(row.accuracy) for row in rows)
+        + 0.65
+        + 0.19 * -(-len(colors.legend) // legend_columns)
+    )
     with style():
         figure, axes = plt.subplots(
             len(rows),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,17 @@ class Segmentation:
         """The share of the picture that each class covers."""
         counts = np.bincount(self.labels.ravel(), minlength=len(self.classes))
         return dict(zip(self.classes, (counts / self.labels.size).tolist(), strict=True))
+
+    def __repr__(self) -> str:
+        covered = sorted(self.shares.items(), key=lambda item: -item[1])
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in covered if share >= 0.005)
+        random = ", RANDOM WEIGHTS" if self.random_weights else ""
+        return f"Segmentation({self.model}, {self.recipe}{random}: {shares})"
+
+    def _repr_png_(self) -> bytes:
+        stream = io.BytesIO()
+        self.figure().savefig(stream, format="png", dpi=150)
+        return stream.getvalue()
 
     def figure(self) -> Figure:
         """The picture with its classes laid over it, and a legend."""

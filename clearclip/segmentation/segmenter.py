@@ -78,6 +78,10 @@ class Segmenter:
         self.windows = windows or Windows.of(model)
         self.queries = embed(model, named, prompts, cache)
 
+    def __repr__(self) -> str:
+        classes, recipes = self.queries.classes, ", ".join(recipe.name for recipe in self.encoder.recipes)
+        return f"Segmenter({self.model.name}: {recipes}; {len(classes)} classes: {', '.join(classes)})"
+
     def __call__(self, image: Picture | Sequence[Picture]) -> Any:
         """Segment a path, PIL image, array (H, W, 3) uint8, tensor (3, H, W), or a list of them, with the first recipe.
 

@@ -180,6 +180,9 @@ class Scenes(Dataset[Sample]):
         self.name = "scenes_background" if background else "scenes"
         self.classes = list(CLASSES_WITH_BACKGROUND if background else CLASSES)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name}: {len(self)} pictures, {len(self.classes)} classes)"
+
     def __len__(self) -> int:
         return self.count
 

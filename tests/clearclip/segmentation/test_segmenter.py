@@ -331,7 +331,7 @@ def test_one_photo(tmp_path):
     assert "RANDOM WEIGHTS" in done.stdout and "astronaut.png [clearclip]: " in done.stdout
     assert "background: auto: " in done.stdout and "Otsu" in done.stdout
     written = [f"results/segment/astronaut{end}" for end in (".npz", ".png", "_overlay.png")]
-    assert files(tmp_path) == written and all(name in done.stdout for name in written)
+    assert files(tmp_path) == [*written, "results/segment/shares.csv"] and all(name in done.stdout for name in written)
     with np.load(tmp_path / written[0]) as saved, Image.open(tmp_path / written[1]) as image:
         assert saved["random_weights"] and np.array_equal(np.asarray(image), saved["labels"])
         assert saved["labels"].shape == (512, 512) and list(saved["classes"]) == [
@@ -353,7 +353,7 @@ def test_a_folder_with_a_broken_file(tmp_path, photo):
     assert "bröken.jpg" in done.stdout and "skipped 1 picture" in done.stdout and "RANDOM WEIGHTS" in done.stdout
     ends = [f"_{recipe}{end}" for recipe in ("clearclip", "clip") for end in (".npz", ".png", "_overlay.png")]
     expected = [f"{name}{end}" for name in ("a", "deep/ünïcode b") for end in (*ends, "_compare.png")]
-    assert files(tmp_path / "out") == sorted(expected)
+    assert files(tmp_path / "out") == sorted([*expected, "shares.csv"])
     assert all(
         f"{name} [{recipe}]: " in done.stdout
         for name in ("a.png", "deep/ünïcode b.jpg")
@@ -400,7 +400,7 @@ def test_a_mistake_gives_one_message_and_code_2(name, tmp_path, photo):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--threshold", "0.5"), "background=True"),
+        (("--threshold", "0.5"), "--background"),
         (("--recipe", "proxyclip"), "second model"),
         (("--background", "--threshold", "2"), "between 0 and 1"),
     ],

@@ -1,0 +1,46 @@
+"""Any Dataset of ours as a pandas table that can be looked at: `analysis.table(result)`."""
+
+from __future__ import annotations
+
+import pandas as pd
+import xarray as xr
+
+from analysis.probes.attention import patches_covered
+from analysis.probes.feature_maps import peaks
+from clearclip.errors import UserError
+from clearclip.evaluation.table import table as miou_table
+
+
+def table(dataset: xr.Dataset, tokens: str = "patches") -> pd.DataFrame:
+    """The numbers of a result with two dimensions only: rows are cases, columns are what was measured.
+
+    Args:
+        dataset: of `collect`, `evaluate`, a sweep, prototypes, or label, attention or feature maps.
+        tokens: "patches" or "all", for statistics.
+
+    Returns: for statistics one row per model, layer and feature with means over the pictures; mIoU in %, one row per model
+    and recipe, or model, data set, layer and feature; for maps one row per model and picture, or per layer and head.
+    Raises: `UserError` for a Dataset that is none of these.
+
+    >>> import clearclip
+    >>> from analysis import collect
+    >>> table(collect(clearclip.load("clip_tiny", random=True), limit=2, progress=False)).columns.tolist()
+    ['entropy', 'maximum', 'frobenius_norm']
+    """
+    if "similarity" in dataset.dims:
+        return dataset.miou.reset_coords(drop=True).to_series().unstack("similarity").dropna(how="all")
+    if "miou" in dataset:
+        return miou_table(dataset)
+    if "pixel_accuracy" in dataset:
+        accuracy = dataset.pixel_accuracy.reset_coords(drop=True).transpose("model", "image", "recipe")
+        return accuracy.to_series().unstack("recipe")
+    if "attention" in dataset:
+        covered = patches_covered(dataset).reset_coords(drop=True)
+        return covered.mean("image").to_series().unstack("head").dropna(how="all")
+    if "feature_map" in dataset:
+        return peaks(dataset.feature_map).set_index(["model", "image", "layer", "feature", "rank"])
+    if "tokens" in dataset.dims:
+        measured = {str(name): values for name, values in dataset.data_vars.items() if "image" in values.dims}
+        means = xr.Dataset(measured).sel(tokens=tokens, drop=True).mean("image").reset_coords(drop=True)
+        return means.to_dataframe(dim_order=["model", "layer", "feature"]).dropna(how="all")
+    raise UserError(f"a Dataset with dimensions {', '.join(map(str, dataset.dims))} is none that has a table here.")

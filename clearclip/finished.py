@@ -1,0 +1,57 @@
+"""Whether a Dataset on disk already holds what is asked: the same door, options and weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import xarray as xr
+
+from clearclip.cli import Models, facts
+from clearclip.models.checkpoint import file_digest
+from clearclip.models.load import load
+from clearclip.models.names import SHIPPED
+
+# what does not change the numbers
+NO_EFFECT = {"output", "figure", "data", "device", "batch_size", "text_cache", "strict", "tokens"}
+
+
+def state(door: str, options: Any, path: Path) -> Literal["finished", "other facts", "missing"]:
+    """Whether a Dataset is there, and whether this door has written it with these options and these weights."""
+    if not path.is_file():
+        return "missing"
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as dataset:
+            written = json.loads(dataset.attrs.get("options", "{}"))
+            weights = dict(zip(dataset.model.values.tolist(), dataset.weights_sha256.values.tolist(), strict=True))
+    except (OSError, ValueError, AttributeError):
+        return "other facts"
+    wanted = {"door": door, **facts(options)}
+    same = all(written.get(name) == wanted[name] for name in wanted.keys() - NO_EFFECT)
+    return "finished" if same and _same_weights(options.models, weights) else "other facts"
+
+
+def reusable(
+    door: str, options: Any, same_pictures: Callable[[xr.Dataset], bool], read: Callable[[Path], xr.Dataset]
+) -> xr.Dataset | None:
+    """The Dataset in a door's own output file, if it is finished and its pictures are still the same; otherwise None."""
+    output = options.result.output
+    if state(door, options, output) != "finished":
+        return None
+    dataset = read(output)
+    return dataset if same_pictures(dataset) else None
+
+
+def _same_weights(models: Models, weights: dict[str, str]) -> bool:
+    """Whether the weights that can be hashed without a network, files and shipped ones, are those behind a Dataset."""
+    files = dict(zip(models.model, models.checkpoint, strict=False))
+    for name in models.model:
+        file = files.get(name, Path("-"))
+        if file != Path("-"):
+            if weights.get(name) != file_digest(file):
+                return False
+        elif name in SHIPPED and weights.get(name) != load(name, random=models.random).weights.sha256:
+            return False
+    return True

@@ -1,0 +1,52 @@
+"""The console script `clearclip`, started as pip's script starts it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clearclip.doors import COMMANDS, question
+
+ROOT = Path(__file__).parents[2]
+
+
+def clearclip(*words, cwd):
+    """The script lies in a folder of its own, so that the current folder is not searched for modules."""
+    script = cwd / "bin" / "clearclip"
+    script.parent.mkdir(exist_ok=True)
+    script.write_text("import sys\nfrom clearclip.__main__ import main\nsys.exit(main())\n")
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-X", "importtime", script, *words]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=env, timeout=300)
+
+
+def test_the_list_of_commands_in_a_folder_that_has_an_analysis_of_its_own(tmp_path):
+    (tmp_path / "analysis").mkdir()
+    (tmp_path / "analysis" / "__init__.py").write_text("raise RuntimeError('the wrong analysis')")
+    done = clearclip("--help", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert all(name in done.stdout for name in COMMANDS) and question("analysis.entropy") in done.stdout
+    imported = {line.rsplit("|")[-1].strip() for line in done.stderr.splitlines()}
+    assert not {"torch", "numpy", "xarray", "matplotlib"} & imported
+    done = clearclip("entropy", "--help", cwd=tmp_path)
+    assert done.returncode == 0 and "usage: clearclip entropy" in done.stdout
+    assert "None" not in done.stdout and "(default: )" not in done.stdout
+
+
+def test_an_unknown_command(tmp_path):
+    done = clearclip("entrpy", cwd=tmp_path)
+    assert done.returncode == 2 and "error: there is no command 'entrpy'" in done.stderr and "entropy" in done.stderr
+
+
+@pytest.mark.parametrize("package", ["clearclip", "analysis"])
+def test_python_m_gives_the_same_list(package, tmp_path):
+    done = subprocess.run([sys.executable, "-m", package], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and "entropy" in done.stdout
+
+
+def test_completion_knows_commands_and_their_options(tmp_path):
+    done = clearclip("completion", "bash", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "prototypes" in done.stdout and "--short-side" in done.stdout and "complete -F" in done.stdout
