@@ -5,6 +5,7 @@ from .methods.dense import DenseEncoder
 from .methods.recipes import RECIPES, Recipe
 from .models.backbone import Backbone
 from .models.load import load
+from .models.wrap import wrap
 from .segmentation.segmenter import Segmenter
 from .version import __version__
 
@@ -19,4 +20,5 @@ __all__ = [
     "datasets",
     "evaluate",
     "load",
+    "wrap",
 ]

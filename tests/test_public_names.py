@@ -13,7 +13,7 @@ import clearclip
 NAMES = {
     "clearclip": [
         "Backbone", "DenseEncoder", "RECIPES", "Recipe", "Segmenter", "UserError", "__version__", "datasets", "evaluate",
-        "load",
+        "load", "wrap",
     ],
     "clearclip.datasets": [
         "BENCHMARKS", "Benchmark", "DRAWN", "Facts", "FolderDataset", "LabelledPictures", "Sample", "facts", "known", "load",

@@ -18,14 +18,15 @@ from analysis.probes.collection import describe_model
 from analysis.probes.images import Picture
 from analysis.probes.table import with_origin
 from clearclip.errors import UserError
-from clearclip.models.backbone import Backbone
+from clearclip.models.wrap import ModelLike, as_backbone
 
 THUMBNAIL = 224  # pixels of the photo that is kept beside its maps
 AFFINITIES = ("qk", "qq", "kk", "vv")
 
 
+@torch.no_grad()
 def attention_maps(
-    model: Backbone,
+    model: ModelLike,
     images: Tensor,
     layers: Sequence[int] | None = None,
     heads: Sequence[int] | None = None,
@@ -50,6 +51,7 @@ def attention_maps(
     >>> maps[12, "qq"].shape, bool(maps[12, "qq"].sum(-1).allclose(torch.tensor(1.0)))
     (torch.Size([1, 6, 5, 5]), True)
     """
+    model = as_backbone(model)
     unknown = [name for name in affinities if name not in AFFINITIES]
     if unknown:
         raise UserError(f"affinities {unknown}: choose from {', '.join(AFFINITIES)}.")
@@ -70,7 +72,7 @@ def attention_maps(
 
 
 def token_attention(
-    model: Backbone,
+    model: ModelLike,
     pictures: Sequence[Picture],
     layers: Sequence[int] | None = None,
     heads: Sequence[int] | None = None,
@@ -90,6 +92,7 @@ def token_attention(
     Returns: `attention` (model, image, layer, affinity, head, row, column) float32, `photo` (model, image, y, x, rgb).
     Raises: `UserError` for layers, heads, products or a patch that do not exist.
     """
+    model = as_backbone(model)
     layers = model.layers(layers or (model.depth,))
     heads = tuple(heads or range(1, model.heads + 1))
     rows, columns = model.grid(image_size)

@@ -16,13 +16,14 @@ from analysis.probes.statistics import FIGURE_4, STATISTICS, Statistic
 from clearclip.errors import UserError, closest
 from clearclip.models.backbone import Backbone
 from clearclip.models.block import FEATURES
+from clearclip.models.wrap import ModelLike, as_backbone
 from clearclip.runs import results, unfinished_files
 from clearclip.runs.processes import Processes, processes
 from clearclip.runs.stream import join, stream, stream_share
 
 
 def collect(
-    model: Backbone,
+    model: ModelLike,
     images: Any = None,
     statistics: Sequence[str] | dict[str, Statistic] = FIGURE_4,
     *,
@@ -39,7 +40,7 @@ def collect(
     """Measure X_res, X_attn and X_sum of every block over images; one forward pass serves all statistics.
 
     Args:
-        model: what `clearclip.load` gives.
+        model: what `clearclip.load` gives, a live module, or a name.
         images: a folder, files, a list of `Picture`s, or None for scikit-image's photographs.
         statistics: names from `analysis.probes.statistics.STATISTICS`, or a dict of your own `Statistic`s.
         layers: which layers, counted 1 … depth; None takes all.
@@ -68,6 +69,7 @@ def collect(
     """
     if batch_size < 1:
         raise UserError(f"batch size {batch_size}: at least 1.")
+    model = as_backbone(model)
     pictures = _pictures(images, limit)
     measurement = Collector(
         model, pictures, _named(statistics), model.layers(layers), tuple(features), image_size, batch_size

@@ -16,12 +16,12 @@ from analysis.probes.images import Picture
 from analysis.probes.probe import Probe
 from analysis.probes.table import with_origin
 from clearclip.errors import UserError
-from clearclip.models.backbone import Backbone
 from clearclip.models.block import FEATURES
+from clearclip.models.wrap import ModelLike, as_backbone
 
 
 def feature_maps(
-    model: Backbone,
+    model: ModelLike,
     pictures: Sequence[Picture],
     layers: Sequence[int] | None = None,
     image_size: int | None = None,
@@ -34,6 +34,7 @@ def feature_maps(
 
     Returns: `feature_map` (model, image, layer, feature, token, channel) float32.
     """
+    model = as_backbone(model)
     layers = layers or (model.depth,)
     transform = model.transform(image_size)
     probe: Probe[torch.Tensor] = Probe(model, layers, keep=True)

@@ -15,7 +15,7 @@ from PIL import Image
 from clearclip.datasets.base import Sample
 from clearclip.errors import UserError
 from clearclip.methods.recipes import Recipe, feature_recipe, recipes
-from clearclip.models.backbone import Backbone
+from clearclip.models.wrap import ModelLike, as_backbone
 from clearclip.runs import results
 from clearclip.segmentation.segmenter import Segmenter
 
@@ -25,7 +25,7 @@ LONG_SIDE = 512  # pixels that are kept of a picture's long side
 
 
 def label_maps(
-    model: Backbone,
+    model: ModelLike,
     samples: Sequence[Sample],
     classes: Sequence[str] | Sequence[Sequence[str]] | str,
     recipes: Sequence[str | Recipe] = RECIPES,
@@ -48,6 +48,7 @@ def label_maps(
     Labels are indices of `class`. The largest value of their type means not labelled, or beyond the picture, whose `height`
     and `width` lie along `image`.
     """
+    model = as_backbone(model)
     wanted = recipes_of(recipes)
     segmenter = Segmenter(model, classes, wanted, batch_size=batch_size, cache=cache, prompts=prompts)
     names = [str(name) for name in segmenter.queries.classes]

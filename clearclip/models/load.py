@@ -13,17 +13,11 @@ from pathlib import Path
 import torch
 
 from clearclip.errors import UserError, closest
-from clearclip.models.backbone import Backbone, Plan, Weights
-from clearclip.models.checkpoint import fingerprint, load_checkpoint
+from clearclip.models.backbone import Backbone, Plan
+from clearclip.models.checkpoint import load_checkpoint
 from clearclip.models.hub import fetch
-from clearclip.models.names import ALIASES, SHIPPED
-
-LIBRARIES = {  # what stands before the colon → the file of that library, whose `plan` takes what stands behind it
-    "timm": "clearclip.models.timm",
-    "open_clip": "clearclip.models.open_clip",
-    "transformers": "clearclip.models.blip",
-    "zoo": "clearclip.models.tiny",
-}
+from clearclip.models.names import ALIASES, LIBRARIES, SHIPPED
+from clearclip.models.weights import Weights, fingerprint
 
 
 def load(
@@ -52,6 +46,8 @@ def load(
     >>> model.depth, model.width, model.heads, model.prefix_tokens, model.grid((448, 336))
     (12, 384, 6, 1, (28, 21))
     """
+    if not isinstance(name, str):
+        raise UserError(f"load takes the name of a model; for a live {type(name).__name__} there is clearclip.wrap(module).")
     if random and checkpoint is not None:
         raise UserError("random weights and a checkpoint exclude each other: drop --random or --checkpoint.")
     architecture = resolve(name)

@@ -14,7 +14,7 @@ from torch import Tensor
 from clearclip.errors import UserError
 from clearclip.methods.dense import DenseEncoder
 from clearclip.methods.recipes import Recipe
-from clearclip.models.backbone import Backbone
+from clearclip.models.wrap import ModelLike, as_backbone
 from clearclip.pictures import read_image, upright_rgb
 from clearclip.segmentation.labelling import class_scores
 from clearclip.segmentation.result import Segmentation
@@ -30,7 +30,7 @@ class Segmenter:
     """Segments any picture into the classes you name, with one or several recipes from one pass through the model.
 
     Args:
-        model: a `Backbone` with a text tower.
+        model: a `Backbone` with a text tower, a live module, or a name.
         classes: "horse|pony, grass, sky" or a list; several names of one class share it.
         recipe: a name or `Recipe`, or several of them.
         background: add a class "background" (index 0), which also takes every pixel whose best score is below threshold.
@@ -51,7 +51,7 @@ class Segmenter:
 
     def __init__(
         self,
-        model: Backbone,
+        model: ModelLike,
         classes: str | Sequence[str | Sequence[str]],
         recipe: str | Recipe | Iterable[str | Recipe] = "clearclip",
         background: bool = False,
@@ -59,7 +59,7 @@ class Segmenter:
         windows: Windows | None = None,
         prompts: str | Sequence[str] = "imagenet",
         cache: Path | None = None,
-        proxy: Backbone | None = None,
+        proxy: ModelLike | None = None,
         batch_size: int = 8,
         norms: bool = False,
     ) -> None:
@@ -73,10 +73,10 @@ class Segmenter:
         if threshold and not background:
             raise UserError("a threshold turns pixels into background, so it needs background=True.")
         chosen = [recipe] if isinstance(recipe, (str, Recipe)) else list(recipe)
-        self.model, self.threshold, self.batch_size, self.norms = model, threshold, batch_size, norms
-        self.encoder = DenseEncoder(model, chosen, proxy)
-        self.windows = windows or Windows.of(model)
-        self.queries = embed(model, named, prompts, cache)
+        self.model, self.threshold, self.batch_size, self.norms = as_backbone(model), threshold, batch_size, norms
+        self.encoder = DenseEncoder(self.model, chosen, proxy)
+        self.windows = windows or Windows.of(self.model)
+        self.queries = embed(self.model, named, prompts, cache)
 
     def __call__(self, image: Picture | Sequence[Picture]) -> Any:
         """Segment a path, PIL image, array (H, W, 3) uint8, tensor (3, H, W), or a list of them, with the first recipe.
