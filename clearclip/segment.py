@@ -21,7 +21,8 @@ from clearclip.errors import UserError
 if TYPE_CHECKING:
     from clearclip.methods.recipes import Recipe
     from clearclip.segmentation.result import Segmentation
-    from clearclip.segmentation.segmenter import Picture, Segmenter
+    from clearclip.pixels import Picture
+    from clearclip.segmentation.segmenter import Segmenter
 
 SCENES, SCENE_SIZE = 3, 192
 
@@ -122,7 +123,9 @@ def prepared(options: Options, classes: str | list[str]) -> Segmenter:
         raise UserError(f"models {', '.join(model)}: pictures are segmented with one; compare recipes with --compare.")
     short = asked.short_side
     recipes, threshold = which(asked), level(asked.threshold)
-    (load_model,) = cli.loaders(cli.Models(model, options.models.checkpoint, options.models.random), running)
+    load_model, *others = cli.loaders(cli.Models(model, options.models.checkpoint, options.models.random), running)
+    if others:
+        raise UserError(f"{model[0]} is {len(others) + 1} models: pictures are segmented with one.")
     return Segmenter(
         load_model(),
         classes,

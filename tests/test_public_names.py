@@ -16,8 +16,8 @@ NAMES = {
         "load", "wrap",
     ],
     "clearclip.datasets": [
-        "BENCHMARKS", "Benchmark", "DRAWN", "Facts", "FolderDataset", "LabelledPictures", "Sample", "facts", "known", "load",
-        "parse",
+        "BENCHMARKS", "Benchmark", "DRAWN", "Facts", "FolderDataset", "LabelledPictures", "Sample", "as_dataset", "facts",
+        "is_dataset", "known", "load", "parse",
     ],
     "analysis": ["Probe", "STATISTICS", "Statistic", "attention_maps", "collect", "plots"],
 }  # fmt: skip

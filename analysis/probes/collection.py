@@ -41,7 +41,7 @@ def collect(
 
     Args:
         model: what `clearclip.load` gives, a live module, or a name.
-        images: a folder, files, a list of `Picture`s, or None for scikit-image's photographs.
+        images: any kind of pictures, see `analysis.probes.images.pictures`; None for scikit-image's photographs.
         statistics: names from `analysis.probes.statistics.STATISTICS`, or a dict of your own `Statistic`s.
         layers: which layers, counted 1 … depth; None takes all.
         features: which of X_res, X_attn and X_sum.
@@ -70,7 +70,7 @@ def collect(
     if batch_size < 1:
         raise UserError(f"batch size {batch_size}: at least 1.")
     model = as_backbone(model)
-    pictures = _pictures(images, limit)
+    pictures = image_source.pictures(images, limit)
     measurement = Collector(
         model, pictures, _named(statistics), model.layers(layers), tuple(features), image_size, batch_size
     )
@@ -118,7 +118,7 @@ def result(
     Raises `UserError` if a shard is missing, unfinished or of another run.
     """
     dataset = join(states, lambda shares, _: store.finish(shares, model.name))
-    return describe_model(dataset, model, image_size, _pictures(images, None))
+    return describe_model(dataset, model, image_size, image_source.pictures(images))
 
 
 def describe_model(
@@ -138,12 +138,6 @@ def describe_model(
     used = {"images": dataset.sizes["image"], "image_list_sha256": image_source.digest(pictures)}
     dataset.attrs = {**dataset.attrs, **used, **results.provenance()}
     return dataset
-
-
-def _pictures(images: Any, limit: int | None) -> list[Picture]:
-    if isinstance(images, list) and images and all(isinstance(picture, Picture) for picture in images):
-        return images[:limit]
-    return image_source.pictures(images, limit)
 
 
 def _named(statistics: Sequence[str] | dict[str, Statistic]) -> dict[str, Statistic]:

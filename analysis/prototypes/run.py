@@ -11,7 +11,7 @@ import xarray as xr
 from analysis.prototypes.halves import Comparing, Learning, Task
 from analysis.prototypes.nearest import SIMILARITIES, prototypes
 from analysis.prototypes.table import merge
-from clearclip.datasets import LabelledPictures
+from clearclip.datasets import LabelledPictures, as_dataset
 from clearclip.errors import UserError
 from clearclip.evaluation.scores import iou_scores
 from clearclip.models.backbone import Backbone
@@ -24,7 +24,7 @@ from clearclip.runs.stream import stream
 
 def measure(
     model: ModelLike,
-    dataset: LabelledPictures,
+    dataset: Any,
     *,
     layers: Sequence[int] | None = None,
     short_side: int | None = None,
@@ -40,7 +40,7 @@ def measure(
 
     Args:
         model: any `Backbone`, a live module, or a name.
-        dataset: what `clearclip.datasets.load` gives, or any `LabelledPictures`.
+        dataset: what `clearclip.datasets.load` gives, a name, a folder, or what else `clearclip.datasets.as_dataset` takes.
         layers: which layers, counted 1 … depth; None takes all.
         short_side: pixels to which pictures are resized, their shape kept up to whole patches; None is the protocol's 448
             (in proportion for models of small pictures).
@@ -63,6 +63,7 @@ def measure(
     >>> dict(result.miou.sizes)
     {'model': 1, 'dataset': 1, 'layer': 1, 'feature': 3, 'similarity': 2}
     """
+    dataset = as_dataset(dataset)
     task = Task(as_backbone(model), dataset, layers, short_side, batch_size, limit)
     second = None if unfinished is None else unfinished.with_name(f"{unfinished.stem}.second{unfinished.suffix}")
     learned = stream(Learning(task), unfinished=unfinished, strict=strict, progress=progress)

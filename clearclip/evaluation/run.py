@@ -15,7 +15,7 @@ import xarray as xr
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from clearclip.datasets import LabelledPictures, Sample
+from clearclip.datasets import LabelledPictures, Sample, as_dataset
 from clearclip.errors import UserError
 from clearclip.evaluation import protocol
 from clearclip.evaluation.scores import iou_scores
@@ -31,7 +31,7 @@ from clearclip.segmentation.windows import PatchLogits, Windows
 
 def evaluate(
     model: ModelLike,
-    dataset: LabelledPictures,
+    dataset: Any,
     recipe: str | Recipe | Iterable[str | Recipe] = ("clip", "maskclip", "sclip", "clearclip"),
     *,
     threshold: float | None = None,
@@ -50,7 +50,7 @@ def evaluate(
 
     Args:
         model: a `Backbone` with a text tower, a live module, or a name.
-        dataset: what `clearclip.datasets.load` gives, or any `LabelledPictures`.
+        dataset: what `clearclip.datasets.load` gives, a name, a folder, or what else `clearclip.datasets.as_dataset` takes.
         recipe: one or several methods, by name or as a `Recipe`.
         threshold: the score below which a pixel becomes class 0; None takes the protocol's for this data set and recipe.
         windows: None takes the protocol's.
@@ -81,7 +81,7 @@ def evaluate(
         raise UserError(f"limit {limit}: at least one picture is needed.")
     if threshold is not None and not 0 <= threshold <= 1:
         raise UserError(f"threshold {threshold}: a score between 0 and 1.")
-    model = as_backbone(model)
+    model, dataset = as_backbone(model), as_dataset(dataset)
     methods = recipes([recipe] if isinstance(recipe, (str, Recipe)) else recipe)
     levels = [protocol.threshold(dataset.name, method) if threshold is None else threshold for method in methods]
     if any(levels) and dataset.classes[0] != "background":
