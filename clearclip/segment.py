@@ -20,8 +20,8 @@ from clearclip.errors import UserError
 
 if TYPE_CHECKING:
     from clearclip.methods.recipes import Recipe
-    from clearclip.segmentation.result import Segmentation
     from clearclip.pixels import Picture
+    from clearclip.segmentation.result import Segmentation
     from clearclip.segmentation.segmenter import Segmenter
 
 SCENES, SCENE_SIZE = 3, 192

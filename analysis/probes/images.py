@@ -12,7 +12,6 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from clearclip.datasets import BENCHMARKS, LabelledPictures, is_dataset, parse
@@ -98,7 +97,9 @@ def pictures(source: Any = None, limit: int | None = None) -> list[Picture]:
 
 def _on_disk(roots: list[Path], limit: int | None) -> list[Picture]:
     """The pictures of folders and single files."""
-    roots = [root / "images" if (root / "classes.txt").is_file() and (root / "images").is_dir() else root for root in roots]
+    roots = [
+        root / "images" if (root / "classes.txt").is_file() and (root / "images").is_dir() else root for root in roots
+    ]
     several = len(roots) > 1
     files = dict.fromkeys(root for root in roots if not root.is_dir())  # single files are one source together
     kept = set(list(files)[:limit])

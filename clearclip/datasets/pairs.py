@@ -43,5 +43,7 @@ class Pairs:
             )
         unknown = set(np.unique(labels).tolist()) - {self.ignore_index, *range(len(self.classes))}
         if unknown:
-            raise BadLabel(f"{name}: labels {sorted(unknown)[:8]} are neither of {len(self.classes)} classes nor ignored")
+            raise BadLabel(
+                f"{name}: labels {sorted(unknown)[:8]} are neither of {len(self.classes)} classes nor ignored"
+            )
         return Sample(picture, labels, name)

@@ -29,8 +29,10 @@ class DenseEncoder:
     The blocks before the first one that a recipe changes run once; q, k, v, each A·v and each projected attention output
     are computed once and shared by all recipes; residual, α and β are sums of what is there.
 
-    Args: model: a `Backbone` with a text space, a live module or a name; recipes: names or `Recipe`s; proxy: a second model for recipes that
-    take their affinity from one (`proxyclip`).
+    Args:
+        model: a `Backbone` with a text space, a live module, or a name.
+        chosen: names or `Recipe`s.
+        proxy: a second model for recipes that take their affinity from one (`proxyclip`).
 
     Raises `UserError` for recipes that the model cannot serve, saying why.
 

@@ -49,7 +49,9 @@ def load(
     (12, 384, 6, 1, (28, 21))
     """
     if not isinstance(name, str):
-        raise UserError(f"load takes the name of a model; for a live {type(name).__name__} there is clearclip.wrap(module).")
+        raise UserError(
+            f"load takes the name of a model; for a live {type(name).__name__} there is clearclip.wrap(module)."
+        )
     if random and checkpoint is not None:
         raise UserError("random weights and a checkpoint exclude each other: drop --random or --checkpoint.")
     architecture = resolve(name)

@@ -34,7 +34,9 @@ ALIASES: dict[str, str] = {
 }
 SHIPPED = ("clip_tiny", "dino_tiny")  # come with the package, need no network
 
-LIBRARIES: dict[str, str] = {  # what stands before the colon → the file of that library, whose `plan` takes what stands behind it
+LIBRARIES: dict[
+    str, str
+] = {  # what stands before the colon → the file of that library, whose `plan` takes what stands behind it
     "timm": "clearclip.models.timm",
     "open_clip": "clearclip.models.open_clip",
     "transformers": "clearclip.models.blip",

@@ -11,7 +11,7 @@ from torch import nn
 
 from clearclip.errors import UserError
 from clearclip.models.backbone import Backbone, Live
-from clearclip.models.load import load
+from clearclip.models.load import loaders
 from clearclip.models.names import LIBRARIES
 from clearclip.models.weights import LiveWeights
 
@@ -62,7 +62,12 @@ def wrap(
             'preprocessing={"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}.'
         )
     backbone = live.backbone(
-        name or live.name, module, LiveWeights(module), live.complete(own), precision or "fp32", f"{library}:{live.name}"
+        name or live.name,
+        module,
+        LiveWeights(module),
+        live.complete(own),
+        precision or "fp32",
+        f"{library}:{live.name}",
     )
     stored = PRECISION.get(backbone.dtype)
     if stored is None or (stored != "fp32" and precision not in (None, stored)):
@@ -77,22 +82,29 @@ def wrap(
 
 
 def as_backbone(model: ModelLike) -> Backbone:
-    """Whatever stands for a model: a `Backbone`, a live module or a name.
+    """Whatever stands for a model: a `Backbone`, a live module, or a name as on a command line.
+
+    A name may have a label and a checkpoint: after=dinov2_vits14:after.safetensors.
 
     Raises:
-        UserError: as `wrap` and `load` do.
+        UserError: as `wrap` and `load` do, and for a folder of several checkpoints.
 
     >>> as_backbone("dino_tiny").depth
     12
     """
     if isinstance(model, Backbone):
         return model
-    return load(model) if isinstance(model, str) else wrap(model)
+    if not isinstance(model, str):
+        return wrap(model)
+    load, *others = loaders([model], (), False, None, "fp32")
+    if others:
+        raise UserError(f"{model} is {len(others) + 1} models, and one is measured at a time: name one of the files.")
+    return load()
 
 
-def _inner(module: nn.Module) -> nn.Module:
+def _inner(module: Any) -> Any:
     """The module that torch.compile or DistributedDataParallel was put around."""
-    while isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)) or hasattr(module, "_orig_mod"):
+    while hasattr(module, "_orig_mod") or isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
         module = module._orig_mod if hasattr(module, "_orig_mod") else module.module
     return module
 

@@ -12,6 +12,7 @@ from torch import nn
 
 import clearclip
 from analysis import Probe, attention_maps, collect
+from analysis.probes.attention import token_attention
 from analysis.probes.feature_maps import feature_maps
 from analysis.probes.images import pictures
 from analysis.probes.label_maps import label_maps
@@ -93,7 +94,7 @@ def test_texts_of_a_live_clip(clip):
     assert torch.equal(live.encode_texts(["a cat"]), clip.encode_texts(["a cat"]))
     module = copy.deepcopy(clip.model)
     module.vocab_size = 32000
-    with pytest.raises(UserError, match="32000 tokens.*tokenizer="):
+    with pytest.raises(UserError, match=r"32000 tokens.*tokenizer="):
         wrap(module).encode_texts(["a cat"])
     assert torch.equal(wrap(module, tokenizer=clip.tokenizer).encode_texts(["a"]), clip.encode_texts(["a"]))
 
@@ -240,10 +241,14 @@ def test_the_visual_part_of_a_clip_alone_is_refused(clip):
 
 def test_preprocessing_is_known_or_given(clip):
     module = timm.models.VisionTransformer(img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2)
-    with pytest.raises(UserError, match="preprocessing=.*mean"):
+    with pytest.raises(UserError, match=r"preprocessing=.*mean"):
         wrap(module)
     with pytest.raises(UserError, match="preprocessing"):
-        wrap(open_clip.CLIP(24, {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8}, {"layers": 1}))
+        wrap(
+            open_clip.CLIP(
+                24, {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8}, {"layers": 1}
+            )
+        )
     given = wrap(module, name="mine", preprocessing={"mean": (0.5, 0.25, 0.125), "std": (0.5, 0.5, 0.5)})
     assert given.name == "mine" and given.architecture == "timm:VisionTransformer"
     picture = given.transform()(pictures(limit=1)[0].read())
@@ -274,3 +279,17 @@ def test_every_entry_takes_a_name_a_backbone_and_a_live_module(photos):
     same(lambda model: label_maps(model, list(scenes), scenes.classes, prompts="photo").labels)
     same(lambda model: measure(model, scenes, **QUIET).iou)
     same(lambda model: maps(model, images(64))[12, "X_attn"])
+
+
+def test_every_entry_takes_every_kind_of_picture(photos, tiny):
+    named = pictures(photos, limit=2)
+    held = [picture.read() for picture in named]
+    for ask in (
+        lambda source: feature_maps(tiny, source).feature_map,
+        lambda source: token_attention(tiny, source).attention,
+        lambda source: attention_maps(tiny, source, [6])[6, "qk"],
+        lambda source: label_maps("clip_tiny", source, "apple, grass", ["clip"], prompts="photo").labels,
+    ):
+        assert np.array_equal(ask(named), ask(held))
+    x = torch.stack([tiny.transform()(picture) for picture in held])
+    assert torch.equal(attention_maps(tiny, x, [6])[6, "qk"], attention_maps(tiny, held, [6])[6, "qk"])
