@@ -6,6 +6,7 @@ from .methods.dense import DenseEncoder
 from .methods.recipes import RECIPES, Recipe
 from .models.backbone import Backbone
 from .models.load import load
+from .models.wrap import wrap
 from .segmentation.segmenter import Segmenter
 from .version import __version__
 
@@ -21,4 +22,5 @@ __all__ = [
     "evaluate",
     "load",
     "table",
+    "wrap",
 ]

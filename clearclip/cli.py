@@ -33,7 +33,8 @@ class Models:
 
     model: tuple[str, ...] = ()
     """One or several models, such as dino_vitb16 clip_vitb16, timm:<arch.tag> or open_clip:<arch>/<tag>; clip_tiny and
-    dino_tiny are small and come with the package."""
+    dino_tiny are small and come with the package. With weights and a label of your own: after=dinov2_vits14:after.safetensors;
+    a folder instead of the file gives one model for each checkpoint in it."""
     checkpoint: tuple[Path, ...] = ()
     """Local weights (safetensors or weights-only .pt) instead of the hub's, one file for each model, - for none."""
     random: bool = False

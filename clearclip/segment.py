@@ -21,8 +21,9 @@ from clearclip.errors import UserError
 
 if TYPE_CHECKING:
     from clearclip.methods.recipes import Recipe
+    from clearclip.pixels import Picture
     from clearclip.segmentation.result import Segmentation
-    from clearclip.segmentation.segmenter import Picture, Segmenter
+    from clearclip.segmentation.segmenter import Segmenter
 
 SCENES, SCENE_SIZE = 3, 192
 
@@ -138,7 +139,9 @@ def prepared(options: Options, classes: str | list[str]) -> Segmenter:
         )
     short = task.short_side
     recipes, threshold = which(task), level(task.threshold)
-    (load_model,) = cli.loaders(cli.Models(model, options.models.checkpoint, options.models.random), running)
+    load_model, *others = cli.loaders(cli.Models(model, options.models.checkpoint, options.models.random), running)
+    if others:
+        raise UserError(f"{model[0]} is {len(others) + 1} models: pictures are segmented with one.")
     return Segmenter(
         load_model(),
         classes,

@@ -13,11 +13,11 @@ import clearclip
 NAMES = {
     "clearclip": [
         "Backbone", "DenseEncoder", "RECIPES", "Recipe", "Segmenter", "UserError", "__version__", "datasets", "evaluate",
-        "load", "table",
+        "load", "table", "wrap",
     ],
     "clearclip.datasets": [
-        "BENCHMARKS", "Benchmark", "DRAWN", "Facts", "FolderDataset", "LabelledPictures", "Sample", "facts", "known", "load",
-        "parse",
+        "BENCHMARKS", "Benchmark", "DRAWN", "Facts", "FolderDataset", "LabelledPictures", "Sample", "as_dataset", "facts",
+        "is_dataset", "known", "load", "parse",
     ],
     "analysis": ["Probe", "STATISTICS", "Statistic", "attention_maps", "collect", "plots", "table"],
 }  # fmt: skip

@@ -12,20 +12,21 @@ import torch.nn.functional as F
 import xarray as xr
 from torch import Tensor
 
+from analysis.probes import images as image_source
 from analysis.probes import store
 from analysis.probes.collection import describe_model
-from analysis.probes.images import Picture
 from analysis.probes.table import with_origin
 from clearclip.errors import UserError
-from clearclip.models.backbone import Backbone
+from clearclip.models.wrap import ModelLike, as_backbone
 
 THUMBNAIL = 224  # pixels of the photo that is kept beside its maps
 AFFINITIES = ("qk", "qq", "kk", "vv")
 
 
+@torch.no_grad()
 def attention_maps(
-    model: Backbone,
-    images: Tensor,
+    model: ModelLike,
+    images: Any,
     layers: Sequence[int] | None = None,
     heads: Sequence[int] | None = None,
     affinities: Sequence[str] = ("qk",),
@@ -36,7 +37,7 @@ def attention_maps(
     not switched off.
 
     Args:
-        images: normalized, (B, 3, H, W).
+        images: normalized, (B, 3, H, W), or pictures that are no tensor, see `analysis.probes.images.pictures`.
         layers: counted from 1; None for all.
         heads: counted from 1; None for all.
         affinities: products of `AFFINITIES`.
@@ -49,6 +50,7 @@ def attention_maps(
     >>> maps[12, "qq"].shape, bool(maps[12, "qq"].sum(-1).allclose(torch.tensor(1.0)))
     (torch.Size([1, 6, 5, 5]), True)
     """
+    model = as_backbone(model)
     unknown = [name for name in affinities if name not in AFFINITIES]
     if unknown:
         raise UserError(f"affinities {unknown}: choose from {', '.join(AFFINITIES)}.")
@@ -56,6 +58,9 @@ def attention_maps(
     if wrong:
         raise UserError(f"heads {wrong}: {model.name} has heads 1 … {model.heads}.")
     indices = [head - 1 for head in heads] if heads else list(range(model.heads))
+    if not isinstance(images, Tensor):
+        transform = model.transform()
+        images = torch.stack([transform(picture.read()) for picture in image_source.pictures(images)])
     maps = {}
     for layer, seen in model.block_inputs(images, layers).items():
         block = model.blocks[layer - 1]
@@ -69,8 +74,8 @@ def attention_maps(
 
 
 def token_attention(
-    model: Backbone,
-    pictures: Sequence[Picture],
+    model: ModelLike,
+    images: Any,
     layers: Sequence[int] | None = None,
     heads: Sequence[int] | None = None,
     affinities: Sequence[str] = ("qk",),
@@ -80,6 +85,7 @@ def token_attention(
     """Attention of one token over the patches of each picture, and the pictures as the model sees them.
 
     Args:
+        images: any kind of pictures, see `analysis.probes.images.pictures`.
         layers: counted from 1; None for the last.
         heads: counted from 1; None for all.
         affinities: products of `AFFINITIES`.
@@ -89,6 +95,7 @@ def token_attention(
     Returns: `attention` (model, image, layer, affinity, head, row, column) float32, `photo` (model, image, y, x, rgb).
     Raises: `UserError` for layers, heads, products or a patch that do not exist.
     """
+    model, pictures = as_backbone(model), image_source.pictures(images)
     layers = model.layers(layers or (model.depth,))
     heads = tuple(heads or range(1, model.heads + 1))
     rows, columns = model.grid(image_size)

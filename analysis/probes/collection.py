@@ -16,13 +16,14 @@ from analysis.probes.statistics import FIGURE_4, STATISTICS, Statistic
 from clearclip.errors import UserError, closest
 from clearclip.models.backbone import Backbone
 from clearclip.models.block import FEATURES
+from clearclip.models.wrap import ModelLike, as_backbone
 from clearclip.runs import results, unfinished_files
 from clearclip.runs.processes import Processes, processes
 from clearclip.runs.stream import join, stream, stream_share
 
 
 def collect(
-    model: Backbone,
+    model: ModelLike,
     images: Any = None,
     statistics: Sequence[str] | dict[str, Statistic] = FIGURE_4,
     *,
@@ -39,8 +40,8 @@ def collect(
     """Measure X_res, X_attn and X_sum of every block over images; one forward pass serves all statistics.
 
     Args:
-        model: what `clearclip.load` gives.
-        images: a folder, files, a list of `Picture`s, or None for scikit-image's photographs.
+        model: what `clearclip.load` gives, a live module, or a name.
+        images: any kind of pictures, see `analysis.probes.images.pictures`; None for scikit-image's photographs.
         statistics: names from `analysis.probes.statistics.STATISTICS`, or a dict of your own `Statistic`s.
         layers: which layers, counted 1 … depth; None takes all.
         features: which of X_res, X_attn and X_sum.
@@ -68,7 +69,8 @@ def collect(
     """
     if batch_size < 1:
         raise UserError(f"batch size {batch_size}: at least 1.")
-    pictures = _pictures(images, limit)
+    model = as_backbone(model)
+    pictures = image_source.pictures(images, limit)
     measurement = Collector(
         model, pictures, _named(statistics), model.layers(layers), tuple(features), image_size, batch_size
     )
@@ -116,7 +118,7 @@ def result(
     Raises `UserError` if a shard is missing, unfinished or of another run.
     """
     dataset = join(states, lambda shares, _: store.finish(shares, model.name))
-    return describe_model(dataset, model, image_size, _pictures(images, None))
+    return describe_model(dataset, model, image_size, image_source.pictures(images))
 
 
 def describe_model(
@@ -136,12 +138,6 @@ def describe_model(
     used = {"images": dataset.sizes["image"], "image_list_sha256": image_source.digest(pictures)}
     dataset.attrs = {**dataset.attrs, **used, **results.provenance()}
     return dataset
-
-
-def _pictures(images: Any, limit: int | None) -> list[Picture]:
-    if isinstance(images, list) and images and all(isinstance(picture, Picture) for picture in images):
-        return images[:limit]
-    return image_source.pictures(images, limit)
 
 
 def _named(statistics: Sequence[str] | dict[str, Statistic]) -> dict[str, Statistic]:

@@ -4,36 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
 
+from analysis.probes import images as image_source
 from analysis.probes import store
 from analysis.probes.collection import describe_model
-from analysis.probes.images import Picture
 from analysis.probes.probe import Probe
 from analysis.probes.table import with_origin
 from clearclip.errors import UserError
-from clearclip.models.backbone import Backbone
 from clearclip.models.block import FEATURES
+from clearclip.models.wrap import ModelLike, as_backbone
 
 
 def feature_maps(
-    model: Backbone,
-    pictures: Sequence[Picture],
+    model: ModelLike,
+    images: Any,
     layers: Sequence[int] | None = None,
     image_size: int | None = None,
 ) -> xr.Dataset:
     """X_res, X_attn and X_sum whole, of few pictures and layers.
 
     Args:
+        images: any kind of pictures, see `analysis.probes.images.pictures`.
         layers: counted from 1; None for the last.
         image_size: side in pixels; None for the weights' own.
 
     Returns: `feature_map` (model, image, layer, feature, token, channel) float32.
     """
+    model, pictures = as_backbone(model), image_source.pictures(images)
     layers = layers or (model.depth,)
     transform = model.transform(image_size)
     probe: Probe[torch.Tensor] = Probe(model, layers, keep=True)

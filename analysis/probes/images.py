@@ -1,21 +1,25 @@
-"""Where pictures come from: folders, single files, the photographs that come with scikit-image, or drawn scenes."""
+"""Where pictures come from: folders, files, memory, data sets, scikit-image's photographs, or drawn scenes."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files as resources
+from itertools import count, islice
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
-from clearclip.datasets import BENCHMARKS
+from clearclip.datasets import BENCHMARKS, LabelledPictures, is_dataset, parse
 from clearclip.datasets.drawn.scenes import Scenes
+from clearclip.datasets.files import LabelledFiles
 from clearclip.errors import UserError
 from clearclip.pictures import BadImage, find_images, read_image
+from clearclip.pixels import in_memory
 
 PHOTOGRAPHS = (
     "astronaut.png",
@@ -31,66 +35,114 @@ PHOTOGRAPHS = (
     "motorcycle_left.png",
     "rocket.jpg",
 )
-
-
 SCENES, SCENE_SIZE = 48, 128  # how many are drawn, and how large
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture that has not been read yet: its name in results, how to read it, how many bytes it has, and its source."""
+    """One picture that has not been decoded yet.
+
+    Args:
+        name: what results call it.
+        read: decodes it.
+        size: bytes of its file.
+        source: where it comes from.
+        content: SHA-256 of its pixels, or of what its data set is about, where there is no file.
+    """
 
     name: str
     read: Callable[[], Image.Image]
     size: int
     source: str
+    content: str = ""
 
 
-def pictures(
-    source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None, limit: int | None = None
-) -> list[Picture]:
-    """The pictures of one or several sources: "photographs" (scikit-image's, the default), "scenes" (drawn), folders, files.
+def pictures(source: Any = None, limit: int | None = None) -> list[Picture]:
+    """The pictures of one or several sources, whatever they are.
 
-    A benchmark is written with its folder, "voc21:data/voc". Folders are searched recursively; names are relative to the
-    folder, if it is the only one; a file given twice counts once. `limit` keeps the first ones of each source; single
-    files are one source together.
+    Args:
+        source: "photographs" (scikit-image's, the default), "scenes" (drawn), a benchmark with its folder such as
+            voc21:data/voc, folders, files, PIL images, arrays (H, W, 3), tensors (3, H, W), batches of these, a DataLoader,
+            a data set, or a list of any of these. Colors are whole numbers from 0 to 255 or floats from 0 to 1. Folders are
+            searched recursively, and of a data set's folder only images/ is taken. A DataLoader is read at once, as 8-bit
+            RGB, so for many pictures name a folder.
+        limit: only the first ones of each source. Single files are one source together, and so is what is in memory.
 
-    Raises `UserError` for an empty list, if there is no such file or folder, or no picture in it, or for a limit below 1.
+    Returns:
+        One `Picture` each, files by their names relative to the only folder, a file given twice once; those in memory are
+        called "picture 0", "picture 1", …
+
+    Raises:
+        UserError: there is no such file or folder, or no picture in it, it is nothing that pictures can be taken from, its
+            values are normalized already, or the limit is below 1.
 
     >>> len(pictures()), pictures(limit=1)[0].name
     (12, 'astronaut.png')
     >>> [picture.name for picture in pictures(["photographs", "scenes"], limit=1)]
     ['astronaut.png', 'scene 0']
+    >>> [picture.name for picture in pictures(np.zeros((2, 40, 60, 3), np.uint8))]
+    ['picture 0', 'picture 1']
     """
     if limit is not None and limit < 1:
         raise UserError(f"limit {limit}: at least one picture is needed.")
-    sources = ["photographs"] if source is None else source
-    given = [sources] if isinstance(sources, (str, os.PathLike)) else list(dict.fromkeys(sources))
-    if not given:
+    sources = ["photographs"] if source is None else list(source) if isinstance(source, (list, tuple)) else [source]
+    if not sources:
         raise UserError("an empty list of pictures.")
-    listed = {name: pictures for name in given if (pictures := _listed(str(name))) is not None}
-    roots = [Path(path) for path in given if path not in listed]
+    paths = dict.fromkeys(part for part in sources if isinstance(part, (str, os.PathLike)))
+    listed = {path: pictures for path in paths if (pictures := _listed(str(path))) is not None}
+    named = [picture for pictures in listed.values() for picture in pictures[:limit]]
+    held = islice(_held(part for part in sources if not isinstance(part, (str, os.PathLike))), limit)
+    return [*named, *held, *_on_disk([Path(path) for path in paths if path not in listed], limit)]
+
+
+def _on_disk(roots: list[Path], limit: int | None) -> list[Picture]:
+    """The pictures of folders and single files."""
+    roots = [
+        root / "images" if (root / "classes.txt").is_file() and (root / "images").is_dir() else root for root in roots
+    ]
     several = len(roots) > 1
     files = dict.fromkeys(root for root in roots if not root.is_dir())  # single files are one source together
     kept = set(list(files)[:limit])
     roots = [root for root in roots if root not in files or root in kept]
     every = {_same(path): (path, root) for root in reversed(roots) for path in reversed(find_images(root)[:limit])}
-    files_by_name = {_name(path, root, several): (path, root) for path, root in reversed(every.values())}
-    named = [picture for pictures in listed.values() for picture in pictures[:limit]]
-    return named + [
-        Picture(name, _reader(path), _size(path), str(root)) for name, (path, root) in files_by_name.items()
-    ]
+    by_name = {_name(path, root, several): (path, root) for path, root in reversed(every.values())}
+    return [Picture(name, _reader(path), _size(path), str(root)) for name, (path, root) in by_name.items()]
+
+
+def _held(sources: Iterable[Any]) -> Iterator[Picture]:
+    """The pictures of what is not on disk, and of open data sets."""
+    number = count()
+    for source in sources:
+        if isinstance(source, Picture):
+            yield source
+        elif is_dataset(source):
+            yield from _labelled(source)
+        else:
+            for image in in_memory(source):
+                content = hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
+                yield Picture(f"picture {next(number)}", image.copy, 0, "memory", content)
+
+
+def _labelled(dataset: LabelledPictures) -> list[Picture]:
+    """The pictures of a data set, each read when it is needed."""
+    if isinstance(dataset, LabelledFiles):
+        return [Picture(pair.name, _reader(pair.image), _size(pair.image), dataset.name) for pair in dataset.pairs]
+    content = hashlib.sha256(dataset.identity.encode()).hexdigest()
+    read = [partial(_image, dataset, i) for i in range(len(dataset))]
+    return [Picture(f"{dataset.name} {i}", image, 0, dataset.name, content) for i, image in enumerate(read)]
+
+
+def _image(dataset: LabelledPictures, index: int) -> Image.Image:
+    return dataset[index].image
 
 
 def _listed(source: str) -> list[Picture] | None:
     """The pictures of a named source or a benchmark, None for a file or folder."""
     if source in NAMED:
         return NAMED[source]()
-    name, colon, root = source.partition(":")
-    if not colon or name not in BENCHMARKS:
+    if source.partition(":")[0] not in BENCHMARKS or Path(source).exists():
         return None
-    dataset = BENCHMARKS[name](root)
-    return [Picture(pair.name, _reader(pair.image), _size(pair.image), name) for pair in dataset.pairs]
+    return _labelled(parse(source))
 
 
 def _photographs() -> list[Picture]:
@@ -100,11 +152,7 @@ def _photographs() -> list[Picture]:
 
 def _scenes() -> list[Picture]:
     scenes = Scenes("test", SCENES, SCENE_SIZE)
-    return [Picture(f"scene {i}", partial(_scene, scenes, i), 0, "scenes") for i in range(SCENES)]
-
-
-def _scene(scenes: Scenes, index: int) -> Image.Image:
-    return scenes[index].image
+    return [Picture(f"scene {i}", partial(_image, scenes, i), 0, "scenes") for i in range(SCENES)]
 
 
 NAMED: dict[str, Callable[[], list[Picture]]] = {"photographs": _photographs, "scenes": _scenes}
@@ -139,8 +187,8 @@ def _size(path: Path) -> int:
 
 
 def digest(pictures: Sequence[Picture]) -> str:
-    """SHA-256 over the names and sizes of the pictures, in their order: which images a result is about."""
-    return hashlib.sha256("\n".join(f"{p.name} {p.size}" for p in pictures).encode()).hexdigest()
+    """SHA-256 over the names and sizes, or contents, of the pictures in their order: which images a result is about."""
+    return hashlib.sha256("\n".join(f"{p.name} {p.content or p.size}" for p in pictures).encode()).hexdigest()
 
 
 def _name(path: Path, root: Path, several: bool) -> str:

@@ -12,10 +12,11 @@ import pandas as pd
 import xarray as xr
 from PIL import Image
 
+from analysis.probes.samples import as_samples
 from clearclip.datasets.base import Sample
 from clearclip.errors import UserError
 from clearclip.methods.recipes import Recipe, feature_recipe, recipes
-from clearclip.models.backbone import Backbone
+from clearclip.models.wrap import ModelLike, as_backbone
 from clearclip.runs import results
 from clearclip.segmentation.segmenter import Segmenter
 
@@ -25,8 +26,8 @@ LONG_SIDE = 512  # pixels that are kept of a picture's long side
 
 
 def label_maps(
-    model: Backbone,
-    samples: Sequence[Sample],
+    model: ModelLike,
+    samples: Any,
     classes: Sequence[str] | Sequence[Sequence[str]] | str,
     recipes: Sequence[str | Recipe] = RECIPES,
     batch_size: int = 8,
@@ -36,7 +37,7 @@ def label_maps(
     """What every recipe makes of a few pictures, from one pass each.
 
     Args:
-        samples: pictures; a label map of size 0 means that there are no true labels.
+        samples: a data set, `Sample`s (a label map of size 0 means that there are no true labels), or any kind of pictures.
         classes: as for `clearclip.Segmenter`.
         recipes: names, X_sum, X_res, X_attn or `Recipe`s.
         batch_size: windows in one forward pass.
@@ -48,6 +49,7 @@ def label_maps(
     Labels are indices of `class`. The largest value of their type means not labelled, or beyond the picture, whose `height`
     and `width` lie along `image`.
     """
+    model, samples = as_backbone(model), as_samples(samples)
     methods = recipes_of(recipes)
     segmenter = Segmenter(model, classes, methods, batch_size=batch_size, cache=cache, prompts=prompts)
     names = [str(name) for name in segmenter.queries.classes]

@@ -9,8 +9,8 @@ import torch._dynamo
 from torch import Tensor, nn
 
 from clearclip.errors import UserError
-from clearclip.models.backbone import Backbone
 from clearclip.models.block import FEATURES
+from clearclip.models.wrap import ModelLike, as_backbone
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ class Probe(Generic[T]):
 
     def __init__(
         self,
-        model: Backbone,
+        model: ModelLike,
         layers: Sequence[int] | None = None,
         features: Sequence[str] = FEATURES,
         reduce: Callable[[Tensor], T] | None = None,
@@ -51,8 +51,8 @@ class Probe(Generic[T]):
         unknown = [feature for feature in features if feature not in FEATURES]
         if unknown or not features:
             raise UserError(f"features {unknown}: choose from {', '.join(FEATURES)}.")
-        self.model = model
-        self.sites = [(layer, feature) for layer in model.layers(layers) for feature in features]
+        self.model = as_backbone(model)
+        self.sites = [(layer, feature) for layer in self.model.layers(layers) for feature in features]
         self._reduce = reduce
         self._results: dict[tuple[int, str], T] = {}
         self._owed = True  # whether leaving the probe without results is an error

@@ -4,25 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-from analysis.probes.images import Picture
-from clearclip.datasets import LabelledPictures, Sample
+from analysis.probes.images import Picture, pictures
+from clearclip.datasets import LabelledPictures, Sample, is_dataset
 from clearclip.errors import UserError
 from clearclip.pictures import BadImage
 
 T = TypeVar("T")
 
 
-def photographed(pictures: Sequence[Picture]) -> Iterator[Callable[[], Sample]]:
+def photographed(photos: Sequence[Picture]) -> Iterator[Callable[[], Sample]]:
     """Readers of pictures without labels: their label maps have size 0."""
-    return (partial(_photograph, picture) for picture in pictures)
+    return (partial(_photograph, picture) for picture in photos)
 
 
 def _photograph(picture: Picture) -> Sample:
     return Sample(picture.read(), np.zeros((0, 0), np.uint8), picture.name)
+
+
+def as_samples(source: Any) -> list[Sample]:
+    """Samples as they are, the pairs of a data set, and any other kind of pictures without labels."""
+    if isinstance(source, (list, tuple)) and all(isinstance(part, Sample) for part in source):
+        return list(source)
+    if is_dataset(source):
+        return usable(labelled(source))
+    return usable(photographed(pictures(source)))
 
 
 def labelled(dataset: LabelledPictures, first: int = 0) -> Iterator[Callable[[], Sample]]:

@@ -11,19 +11,20 @@ import xarray as xr
 from analysis.prototypes.halves import Comparing, Learning, Task
 from analysis.prototypes.nearest import SIMILARITIES, prototypes
 from analysis.prototypes.table import merge
-from clearclip.datasets import LabelledPictures
+from clearclip.datasets import LabelledPictures, as_dataset
 from clearclip.errors import UserError
 from clearclip.evaluation.scores import iou_scores
 from clearclip.models.backbone import Backbone
 from clearclip.models.block import FEATURES
+from clearclip.models.wrap import ModelLike, as_backbone
 from clearclip.runs import results, unfinished_files
 from clearclip.runs.processes import processes
 from clearclip.runs.stream import stream
 
 
 def measure(
-    model: Backbone,
-    dataset: LabelledPictures,
+    model: ModelLike,
+    dataset: Any,
     *,
     layers: Sequence[int] | None = None,
     short_side: int | None = None,
@@ -38,8 +39,8 @@ def measure(
     Pictures 0, 2, 4, … give the prototypes, pictures 1, 3, 5, … are segmented. No text tower is needed.
 
     Args:
-        model: any `Backbone`.
-        dataset: what `clearclip.datasets.load` gives, or any `LabelledPictures`.
+        model: any `Backbone`, a live module, or a name.
+        dataset: what `clearclip.datasets.load` gives, a name, a folder, or what else `clearclip.datasets.as_dataset` takes.
         layers: which layers, counted 1 … depth; None takes all.
         short_side: pixels to which pictures are resized, their shape kept up to whole patches; None is the protocol's 448
             (in proportion for models of small pictures).
@@ -62,7 +63,8 @@ def measure(
     >>> dict(result.miou.sizes)
     {'model': 1, 'dataset': 1, 'layer': 1, 'feature': 3, 'similarity': 2}
     """
-    task = Task(model, dataset, layers, short_side, batch_size, limit)
+    dataset = as_dataset(dataset)
+    task = Task(as_backbone(model), dataset, layers, short_side, batch_size, limit)
     second = None if unfinished is None else unfinished.with_name(f"{unfinished.stem}.second{unfinished.suffix}")
     learned = stream(Learning(task), unfinished=unfinished, strict=strict, progress=progress)
     if not learned.weights.any():

@@ -2,6 +2,7 @@ from .base import Facts, LabelledPictures, Sample
 from .benchmark import Benchmark
 from .folder import FolderDataset
 from .registry import BENCHMARKS, DRAWN, facts, known, load, parse
+from .resolve import as_dataset, is_dataset
 
 __all__ = [
     "BENCHMARKS",
@@ -11,7 +12,9 @@ __all__ = [
     "FolderDataset",
     "LabelledPictures",
     "Sample",
+    "as_dataset",
     "facts",
+    "is_dataset",
     "known",
     "load",
     "parse",

@@ -48,12 +48,16 @@ def facts(name: str) -> Facts:
 
 
 def load(
-    name: str, root: str | PathLike[str] | None = None, names: str = "clearclip", split: str = "val", **options: Any
+    name: str | PathLike[str],
+    root: str | PathLike[str] | None = None,
+    names: str = "clearclip",
+    split: str = "val",
+    **options: Any,
 ) -> LabelledPictures:
     """A data set by its name, from the folder that it lies in.
 
     Args:
-        name: one of `known`.
+        name: one of `known`, or a folder of one's own.
         root: its folder; scenes are drawn and have none.
         names: "clearclip" for the class names of ClearCLIP's published run, "standard" for the data set's own.
         split: "val" or "train"; a folder has no splits, and scenes have "test" too.
@@ -70,7 +74,12 @@ def load(
     >>> len(scenes), scenes[1].label.shape
     (2, (64, 64))
     """
+    if name not in known() and Path(name).is_dir():
+        return own_folder(Path(name), **options)
+    name = str(name)
     if name not in known():
+        if len(Path(name).parts) > 1:
+            raise UserError(f"{name}: no such folder.")
         raise UserError(f"there is no data set {name!r}; the closest are {closest(name, known())}.")
     if options.get("download") and name not in BENCHMARKS:
         raise UserError(f"{name} cannot be downloaded; only benchmarks are, and of them VOC.")
@@ -82,7 +91,34 @@ def load(
             raise UserError(f"scenes: {error}") from error
     if root is None:
         raise UserError(f"{name} lies on disk: name its folder.")
-    return FolderDataset(root, **options) if name == "folder" else BENCHMARKS[name](root, split, names, **options)
+    return own_folder(Path(root), **options) if name == "folder" else BENCHMARKS[name](root, split, names, **options)
+
+
+def own_folder(root: Path, partial: bool = False) -> FolderDataset:
+    """A folder of one's own.
+
+    Raises:
+        UserError: as `FolderDataset` does; for the folder of a benchmark with how that is written.
+    """
+    try:
+        return FolderDataset(root, partial)
+    except UserError as error:
+        names = [name for name in BENCHMARKS if _holds(name, root)]
+        if not names:
+            raise
+        written = " or ".join(f"{name}:{root}" for name in names)
+        raise UserError(f"{root} looks like the folder of a benchmark: write {written}.") from error
+
+
+def _holds(name: str, root: Path) -> bool:
+    """Whether a folder has the tree of a benchmark, complete or not."""
+    for split in BENCHMARKS[name].counts:
+        try:
+            BENCHMARKS[name](root, split, partial=True)
+        except (UserError, OSError):
+            continue
+        return True
+    return False
 
 
 def parse(text: str, names: str = "clearclip", split: str | None = None, partial: bool = False) -> LabelledPictures:
@@ -104,7 +140,7 @@ def parse(text: str, names: str = "clearclip", split: str | None = None, partial
     if name in DRAWN:
         return load(name, split=split or "test")
     if name not in known() and Path(text).is_dir():
-        return FolderDataset(text, partial)
+        return own_folder(Path(text), partial)
     if name == "folder":
         return load(name, root or None, partial=partial)
     if not colon and name in BENCHMARKS:

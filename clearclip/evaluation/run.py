@@ -15,12 +15,12 @@ import xarray as xr
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from clearclip.datasets import LabelledPictures, Sample
+from clearclip.datasets import LabelledPictures, Sample, as_dataset
 from clearclip.errors import UserError
 from clearclip.evaluation import protocol
 from clearclip.evaluation.scores import iou_scores
 from clearclip.methods.recipes import Recipe, recipes
-from clearclip.models.backbone import Backbone
+from clearclip.models.wrap import ModelLike, as_backbone
 from clearclip.runs import results
 from clearclip.runs.exact_sum import ExactSum
 from clearclip.runs.stream import Measurement, stream
@@ -30,15 +30,15 @@ from clearclip.segmentation.windows import PatchLogits, Windows
 
 
 def evaluate(
-    model: Backbone,
-    dataset: LabelledPictures,
+    model: ModelLike,
+    dataset: Any,
     recipe: str | Recipe | Iterable[str | Recipe] = ("clip", "maskclip", "sclip", "clearclip"),
     *,
     threshold: float | None = None,
     windows: Windows | None = None,
     prompts: str | Sequence[str] = "imagenet",
     cache: Path | None = None,
-    proxy: Backbone | None = None,
+    proxy: ModelLike | None = None,
     norms: bool = False,
     batch_size: int = 8,
     limit: int | None = None,
@@ -49,8 +49,8 @@ def evaluate(
     """Segment a data set with every recipe in one pass, and compare with its labels.
 
     Args:
-        model: a `Backbone` with a text tower.
-        dataset: what `clearclip.datasets.load` gives, or any `LabelledPictures`.
+        model: a `Backbone` with a text tower, a live module, or a name.
+        dataset: what `clearclip.datasets.load` gives, a name, a folder, or what else `clearclip.datasets.as_dataset` takes.
         recipe: one or several methods, by name or as a `Recipe`.
         threshold: the score below which a pixel becomes class 0; None takes the protocol's for this data set and recipe.
         windows: None takes the protocol's.
@@ -81,6 +81,7 @@ def evaluate(
         raise UserError(f"limit {limit}: at least one picture is needed.")
     if threshold is not None and not 0 <= threshold <= 1:
         raise UserError(f"threshold {threshold}: a score between 0 and 1.")
+    model, dataset = as_backbone(model), as_dataset(dataset)
     methods = recipes([recipe] if isinstance(recipe, (str, Recipe)) else recipe)
     levels = [protocol.threshold(dataset.name, method) if threshold is None else threshold for method in methods]
     if any(levels) and dataset.classes[0] != "background":

@@ -13,6 +13,7 @@ from clearclip.errors import UserError
 from clearclip.methods.affinity import MIDDLE, PRODUCTS, Affinity, Attended
 from clearclip.methods.recipes import Recipe, recipes
 from clearclip.models.backbone import Backbone, BlockInput
+from clearclip.models.wrap import ModelLike, as_backbone
 
 
 class Dense(NamedTuple):
@@ -29,7 +30,7 @@ class DenseEncoder:
     are computed once and shared by all recipes; residual, α and β are sums of what is there.
 
     Args:
-        model: a `Backbone` with a text space.
+        model: a `Backbone` with a text space, a live module, or a name.
         methods: names of recipes, or `Recipe`s.
         proxy: a second model for recipes that take their affinity from one (`proxyclip`).
 
@@ -42,11 +43,11 @@ class DenseEncoder:
     {'clip': (2, 6, 512), 'clearclip': (2, 6, 512)}
     """
 
-    def __init__(self, model: Backbone, methods: Iterable[str | Recipe], proxy: Backbone | None = None) -> None:
-        self.model, self.proxy = model, proxy
+    def __init__(self, model: ModelLike, methods: Iterable[str | Recipe], proxy: ModelLike | None = None) -> None:
+        self.model, self.proxy = as_backbone(model), None if proxy is None else as_backbone(proxy)
         self.recipes = recipes(methods)
-        if not model.has_projection:
-            model.project(torch.empty(0))  # raises, saying why
+        if not self.model.has_projection:
+            self.model.project(torch.empty(0))  # raises, saying why
         for recipe in self.recipes:
             self._check(recipe)
         self._layers = sorted({layer for recipe in self.recipes for layer in self._needs(recipe)})

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -15,16 +15,9 @@ from torch import Tensor, nn
 from clearclip.errors import UserError
 from clearclip.models import card
 from clearclip.models.block import Block
+from clearclip.models.weights import LiveWeights, Weights
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-class Weights(NamedTuple):
-    """Where a model's numbers come from: a readable name, and the SHA-256 of the file or of the state dict."""
-
-    name: str
-    sha256: str
-    random: bool = False
 
 
 class BlockInput(NamedTuple):
@@ -54,6 +47,22 @@ class Plan(NamedTuple):
     shipped: bool = False
 
 
+class Live(NamedTuple):
+    """What a library knows about a live module of its own.
+
+    Args:
+        backbone: the view that fits the module.
+        name: what the library calls the architecture, as far as the module tells.
+        preprocessing: the preprocessing configuration that the module carries; None if it carries none.
+        complete: completes a configuration that somebody gives instead; `mean` and `std` are enough.
+    """
+
+    backbone: type[Backbone]
+    name: str
+    preprocessing: Mapping[str, Any] | None
+    complete: Callable[[Mapping[str, Any]], dict[str, Any]]
+
+
 class _EnoughSeen(Exception):
     """Ends a forward pass once the last wanted block input is there."""
 
@@ -69,7 +78,7 @@ class Backbone(ABC):
         model: the library's whole model, with the text tower if it has one.
         weights: where its numbers come from.
         preprocessing: the library's own preprocessing configuration of these weights, with `mean` and `std`.
-        precision: fp32, or bf16 or fp16 for autocast.
+        precision: fp32; bf16 or fp16, for autocast over float32 weights or as the type of the weights themselves.
         architecture: the full name, `library:name`.
 
     Raises:
@@ -84,7 +93,7 @@ class Backbone(ABC):
 
     name: str
     model: Any
-    weights: Weights
+    weights: Weights | LiveWeights
     preprocessing: Any
     precision: str = "fp32"
     architecture: str = ""
@@ -211,10 +220,22 @@ class Backbone(ABC):
         """Where the model is."""
         return next(self.model.parameters()).device
 
-    def autocast(self) -> AbstractContextManager[Any]:
-        """The context in which the model runs: autocast to its precision, nothing for fp32."""
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the weights that meet the pixels, which is the type of the images that the model takes."""
+        patches = next(module for module in self.vit.modules() if isinstance(module, (nn.Conv2d, nn.Linear)))
+        return patches.weight.dtype
+
+    @contextmanager
+    def autocast(self) -> Iterator[None]:
+        """The context in which the model runs: without dropout, and in autocast if its precision is not its weights' own.
+
+        A module in training is put into eval mode inside, and every part of it is as it was afterwards.
+        """
         dtype = PRECISIONS[self.precision]
-        return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
+        native = dtype is None or dtype == self.dtype
+        with eval_mode(self.model), nullcontext() if native else torch.autocast(self.device.type, dtype):
+            yield
 
     def normalize(self, pixels: Tensor) -> Tensor:
         """What the model is called with: (pixels − mean) / std, with the weights' own mean and std.
@@ -243,7 +264,7 @@ class Backbone(ABC):
         return mean, std
 
     def __call__(self, images: Tensor) -> None:
-        """Run the trunk as it is; read it with a probe or with `block_inputs`.
+        """Run the trunk in eval mode; read it with a probe or with `block_inputs`.
 
         Args:
             images: normalized, (B, 3, H, W), with H and W multiples of the patch size.
@@ -253,7 +274,7 @@ class Backbone(ABC):
         """
         self.grid((images.shape[-2], images.shape[-1]))
         with self.autocast():
-            self._run(images.to(self.device, non_blocking=True))
+            self._run(images.to(self.device, self.dtype, non_blocking=True))
 
     def grid(self, image_size: int | tuple[int, int] | None = None) -> tuple[int, int]:
         """Rows and columns of patches.
@@ -315,6 +336,19 @@ class Backbone(ABC):
         last = self.block_inputs(images, [self.depth])[self.depth]
         with self.autocast():
             return self.final_norm(self.blocks[-1].forward(last.x, last.rope))
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Inside, no part of a module is in training mode, so that nothing is dropped and no running mean moves."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 @contextmanager

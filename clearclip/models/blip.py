@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -14,7 +14,7 @@ from transformers import AutoTokenizer, BlipConfig, BlipForImageTextRetrieval
 from transformers.models.blip.modeling_blip import BlipEncoderLayer
 
 from clearclip.errors import UserError
-from clearclip.models.backbone import Plan
+from clearclip.models.backbone import Live, Plan
 from clearclip.models.block import Block, Site, join_heads, split_heads
 from clearclip.models.hub import fetch
 from clearclip.models.open_clip import evaluation_transform
@@ -47,11 +47,24 @@ def plan(name: str) -> Plan:
         text = {"encoder_hidden_size": shape.get("hidden_size", 768)}
         return BlipForImageTextRetrieval(BlipConfig(vision_config=shape, text_config=text))
 
-    def preprocessing(model: Any) -> dict[str, Any]:
-        # the processor of both checkpoints: squash to a square, bicubic, OpenAI's mean and standard deviation
-        return asdict(PreprocessCfg(size=model.config.vision_config.image_size, resize_mode="squash"))
-
     return Plan(build, BlipBackbone, preprocessing, name)
+
+
+def preprocessing(model: Any) -> dict[str, Any]:
+    """The processor of both checkpoints: squash to a square, bicubic, OpenAI's mean and standard deviation."""
+    return asdict(PreprocessCfg(size=model.config.vision_config.image_size, resize_mode="squash"))
+
+
+def wraps(module: object) -> Live | None:
+    """What transformers knows about a live BLIP for image-text retrieval, None for anything else."""
+    if not isinstance(module, BlipForImageTextRetrieval):
+        return None
+    own = preprocessing(module)
+
+    def complete(given: Mapping[str, Any]) -> dict[str, Any]:
+        return own | dict(given)
+
+    return Live(BlipBackbone, module.config._name_or_path or type(module).__name__, own, complete)
 
 
 @dataclass(repr=False)

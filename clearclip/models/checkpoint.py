@@ -11,16 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from clearclip.errors import UserError
-from clearclip.models.backbone import Weights
-
-
-def fingerprint(model: nn.Module) -> str:
-    """SHA-256 over names, shapes, types and bytes of a model's state dict."""
-    digest = hashlib.sha256()
-    for key, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{key} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
+from clearclip.models.weights import Weights
 
 
 def load_checkpoint(model: nn.Module, path: Path, architecture: str) -> Weights:

@@ -7,23 +7,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
 import torch
 
 from clearclip.errors import UserError, closest
-from clearclip.models.backbone import Backbone, Plan, Weights
-from clearclip.models.checkpoint import fingerprint, load_checkpoint
+from clearclip.models.backbone import Backbone, Plan
+from clearclip.models.checkpoint import load_checkpoint
 from clearclip.models.hub import fetch
-from clearclip.models.names import ALIASES, SHIPPED
-
-LIBRARIES = {  # what stands before the colon → the file of that library, whose `plan` takes what stands behind it
-    "timm": "clearclip.models.timm",
-    "open_clip": "clearclip.models.open_clip",
-    "transformers": "clearclip.models.blip",
-    "zoo": "clearclip.models.tiny",
-}
+from clearclip.models.named import Named, named
+from clearclip.models.names import ALIASES, LIBRARIES, SHIPPED
+from clearclip.models.weights import Weights, fingerprint
 
 
 def load(
@@ -52,6 +48,10 @@ def load(
     >>> model.depth, model.width, model.heads, model.prefix_tokens, model.grid((448, 336))
     (12, 384, 6, 1, (28, 21))
     """
+    if not isinstance(name, str):
+        raise UserError(
+            f"load takes the name of a model; for a live {type(name).__name__} there is clearclip.wrap(module)."
+        )
     if random and checkpoint is not None:
         raise UserError("random weights and a checkpoint exclude each other: drop --random or --checkpoint.")
     architecture = resolve(name)
@@ -87,7 +87,7 @@ def loaders(
     """One loader for each named model, so that only one is in memory at a time; all are checked before the first loads.
 
     Args:
-        names: as for `load`.
+        names: as for `load`, with labels and checkpoints as `named` takes them.
         checkpoints: none, or one for each name, with `-` for the hub's weights.
         random, device, precision: as for `load`.
 
@@ -98,19 +98,26 @@ def loaders(
         raise UserError(f"{len(checkpoints)} checkpoints for {len(names)} models: name one for each, in order.")
     if not names:
         raise UserError("no model is named.")
-    if len(set(names)) != len(names):
-        raise UserError("a model is named twice.")
-    for name in names:
-        resolve(name)
-    files = [None if file == Path("-") else file for file in checkpoints] or [None] * len(names)
-    for file in files:
-        if file is not None and not file.is_file():
-            raise UserError(f"{file}: no such checkpoint file.")
+    models = [model for text in names for model in named(text)]
+    if checkpoints:
+        if any(model.checkpoint for model in models):
+            raise UserError("name checkpoints behind the models or with --checkpoint, not both.")
+        files = [None if file == Path("-") else file for file in checkpoints]
+        models = [replace(model, checkpoint=file) for model, file in zip(models, files, strict=True)]
+    labels = [model.label for model in models]
+    if len(set(labels)) != len(labels):
+        raise UserError(
+            f"a model is named twice. Give each a label of its own: before={models[0].name} after={models[0].name}:FILE."
+        )
+    for model in models:
+        resolve(model.name)
+        if model.checkpoint is not None and not model.checkpoint.is_file():
+            raise UserError(f"{model.checkpoint}: no such checkpoint file.")
 
-    def loader(name: str, file: Path | None) -> Callable[[], Backbone]:
-        return lambda: load(name, file, random, device, precision)
+    def loader(model: Named) -> Callable[[], Backbone]:
+        return lambda: replace(load(model.name, model.checkpoint, random, device, precision), name=model.label)
 
-    return [loader(name, file) for name, file in zip(names, files, strict=True)]
+    return [loader(model) for model in models]
 
 
 def resolve(name: str) -> str:
@@ -155,7 +162,7 @@ def plan_of(architecture: str) -> Plan:
 
 
 def has_text(name: str) -> bool:
-    """Whether a model has a text tower, so that it can be asked for class names; nothing is loaded.
+    """Whether a model, as `named` takes it, has a text tower, so that it can be asked for class names; nothing is loaded.
 
     Raises:
         UserError: as for `load`, as far as it can be known from the name.
@@ -163,7 +170,7 @@ def has_text(name: str) -> bool:
     >>> has_text("clip_vitb16"), has_text("dino_vitb16")
     (True, False)
     """
-    return plan_of(resolve(name)).backbone.has_text
+    return plan_of(resolve(named(name)[0].name)).backbone.has_text
 
 
 def pick_device(device: str | torch.device | None = None) -> torch.device:

@@ -1,4 +1,4 @@
-"""The short names of models. The long ones belong to timm, open_clip and transformers."""
+"""The short names of models, and the libraries that the long ones belong to."""
 
 ALIASES: dict[str, str] = {
     **{
@@ -33,3 +33,12 @@ ALIASES: dict[str, str] = {
     "blip_vitl16": "transformers:Salesforce/blip-itm-large-coco",
 }
 SHIPPED = ("clip_tiny", "dino_tiny")  # come with the package, need no network
+
+LIBRARIES: dict[
+    str, str
+] = {  # what stands before the colon → the file of that library, whose `plan` takes what stands behind it
+    "timm": "clearclip.models.timm",
+    "open_clip": "clearclip.models.open_clip",
+    "transformers": "clearclip.models.blip",
+    "zoo": "clearclip.models.tiny",
+}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -10,17 +10,19 @@ from typing import Any, ClassVar
 import open_clip
 import timm
 import torch.nn.functional as F
+from open_clip import CLIP, CoCa, CustomTextCLIP
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from open_clip.transformer import ResidualAttentionBlock
 from PIL import Image
 from torch import Tensor, nn
 
 from clearclip.errors import UserError, closest
-from clearclip.models.backbone import Backbone, Plan
+from clearclip.models.backbone import Backbone, Live, Plan
 from clearclip.models.block import Block, Site, join_heads, split_heads
 from clearclip.models.hub import fetch, quiet
 from clearclip.models.position import FixedGridBackbone
 from clearclip.models.timm import TimmBackbone
+from clearclip.models.weights import LiveWeights
 
 
 def plan(name: str) -> Plan:
@@ -71,6 +73,19 @@ def plan(name: str) -> Plan:
     return Plan(build, OpenClipBackbone if trunk is None else OpenClipTimmBackbone, preprocessing, name, check)
 
 
+def wraps(module: object) -> Live | None:
+    """What open_clip knows about a live CLIP of its own, None for anything else."""
+    if not isinstance(module, (CLIP, CustomTextCLIP, CoCa)):
+        return None
+    visual: Any = module.visual
+
+    def complete(preprocessing: Mapping[str, Any]) -> dict[str, Any]:
+        return asdict(PreprocessCfg(**{"size": visual.image_size} | dict(preprocessing)))
+
+    view = OpenClipTimmBackbone if hasattr(visual, "trunk") else OpenClipBackbone
+    return Live(view, type(module).__name__, getattr(visual, "preprocess_cfg", None), complete)
+
+
 def _free_image_size(model: Any, trunk: str) -> None:
     """Give an open_clip model's timm trunk timm's own `dynamic_img_size`, which open_clip does not pass on."""
     old = model.visual.trunk
@@ -100,6 +115,14 @@ class OpenClipModel(Backbone):
     def tokenizer(self) -> Any:
         """The architecture's own tokenizer; some live on the hub and are looked up there like weights."""
         arch = self.library_name.partition("/")[0]
+        if isinstance(self.weights, LiveWeights):  # which does not say of what architecture it is
+            words = getattr(self.model, "text", self.model).vocab_size
+            if words == open_clip.SimpleTokenizer().vocab_size:
+                return open_clip.SimpleTokenizer()
+            raise UserError(
+                f"{self.name} has a vocabulary of {words} tokens, so its tokenizer is not known: give it, as in "
+                'clearclip.wrap(module, tokenizer=open_clip.get_tokenizer("ViT-B-16-SigLIP2")).'
+            )
         if "hf_tokenizer_name" not in open_clip.get_model_config(arch)["text_cfg"]:
             return open_clip.SimpleTokenizer()
         return fetch(lambda: open_clip.get_tokenizer(arch), f"the tokenizer of {arch}")

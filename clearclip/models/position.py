@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -52,16 +52,11 @@ def interpolate(embedding: Tensor, grid: tuple[int, int], prefix_tokens: int = 1
 class FixedGridBackbone(Backbone):
     """A tower whose library knows one grid only: for another, it is called with its position embedding resized."""
 
-    _positions: dict[tuple[int, int], Tensor] = field(default_factory=dict, init=False, repr=False)
-
     def _run_on_grid(self, images: Tensor, name: str) -> object:
         """Run the tower over (B, 3, H, W) with its parameter `name`, the position embedding, resized to their grid."""
         grid = self.grid((images.shape[-2], images.shape[-1]))
         if grid == self.grid():
             return self.vit(images)
         embedding = self.vit.get_parameter(name).detach()  # (1 + N, D), in BLIP (1, 1 + N, D)
-        kept = self._positions.get(grid)
-        if kept is None or kept.device != embedding.device or kept.dtype != embedding.dtype:
-            resized = interpolate(embedding.flatten(0, -2), grid)
-            kept = self._positions[grid] = resized.reshape(*embedding.shape[:-2], *resized.shape)
-        return functional_call(self.vit, {name: kept}, (images,))
+        resized = interpolate(embedding.flatten(0, -2), grid)  # each time, for the weights may be in training
+        return functional_call(self.vit, {name: resized.reshape(*embedding.shape[:-2], *resized.shape)}, (images,))

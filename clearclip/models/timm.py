@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,13 +12,14 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
-from timm.layers import Attention, AttentionRope, apply_rot_embed_cat
-from timm.models.eva import EvaAttention, EvaBlock
+from timm.layers import Attention, AttentionRope, Format, apply_rot_embed_cat
+from timm.models.eva import Eva, EvaAttention, EvaBlock
 from timm.models.vision_transformer import Block as VitBlock
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from clearclip.errors import UserError, closest
-from clearclip.models.backbone import Backbone, Plan
+from clearclip.models.backbone import Backbone, Live, Plan
 from clearclip.models.block import Block, Site, join_heads, split_heads
 
 
@@ -56,6 +58,44 @@ def plan(name: str) -> Plan:
     return Plan(build, TimmBackbone, preprocessing, name, check)
 
 
+def wraps(module: object) -> Live | None:
+    """What timm knows about a live vision transformer of its own, None for anything else."""
+    if not isinstance(module, (VisionTransformer, Eva)):
+        return None
+    config = getattr(module, "pretrained_cfg", None) or {}
+
+    def complete(preprocessing: Mapping[str, Any]) -> dict[str, Any]:
+        resolved = resolve_data_config(pretrained_cfg=dict(preprocessing))
+        return resolved | {"input_size": (3, *module.patch_embed.img_size)}  # it may have been made for another size
+
+    name = config.get("architecture") or type(module).__name__
+    return Live(TimmBackbone, name, config if "mean" in config else None, complete)
+
+
+@contextmanager
+def any_image_size(vit: Any, image_size: tuple[int, int]) -> Iterator[None]:
+    """Inside, a transformer made for one image size takes another, as if it had been made with `dynamic_img_size`.
+
+    Raises:
+        UserError: its rotary positions are fixed, too.
+    """
+    patches = vit.patch_embed
+    if getattr(vit, "dynamic_img_size", True) or image_size == tuple(patches.img_size):
+        yield
+        return
+    if getattr(vit, "rope", None) is not None:
+        raise UserError(
+            f"this {type(vit).__name__} was made for images of {patches.img_size[0]} pixels only: measure it at that size, "
+            "or make it with timm.create_model(…, dynamic_img_size=True)."
+        )
+    fixed = vit.dynamic_img_size, patches.strict_img_size, patches.flatten, patches.output_fmt
+    vit.dynamic_img_size, patches.strict_img_size, patches.flatten, patches.output_fmt = True, False, False, Format.NHWC
+    try:
+        yield
+    finally:
+        vit.dynamic_img_size, patches.strict_img_size, patches.flatten, patches.output_fmt = fixed
+
+
 @dataclass(repr=False)
 class TimmBackbone(Backbone):
     """A timm vision transformer, standing alone (`vit` is the model)."""
@@ -86,7 +126,8 @@ class TimmBackbone(Backbone):
         return [TimmBlock(module) for module in self.vit.blocks]
 
     def _run(self, images: Tensor) -> object:
-        return self.vit.forward_features(images)
+        with any_image_size(self.vit, (images.shape[-2], images.shape[-1])):
+            return self.vit.forward_features(images)
 
     def final_norm(self, x: Tensor) -> Tensor:
         return self.vit.norm(x)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from clearclip.errors import UserError
 from clearclip.pictures import BadImage, find_images
-from clearclip.segmentation.segmenter import Picture, as_picture
+from clearclip.pixels import Picture, as_picture
 
 
 def photos(sources: Iterable[str]) -> dict[str, Path]:

@@ -1,6 +1,5 @@
 """Segmenter: any picture, any class names → labels, scores, overlay."""
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,8 @@ from torch import Tensor
 from clearclip.errors import UserError
 from clearclip.methods.dense import DenseEncoder
 from clearclip.methods.recipes import Recipe
-from clearclip.models.backbone import Backbone
-from clearclip.pictures import read_image, upright_rgb
+from clearclip.models.wrap import ModelLike, as_backbone
+from clearclip.pixels import is_single, opened
 from clearclip.segmentation.labelling import class_scores
 from clearclip.segmentation.result import Segmentation
 from clearclip.segmentation.text import class_names, embed
@@ -23,14 +22,12 @@ from clearclip.segmentation.windows import Encoded, PatchLogits, Windows, logits
 
 BACKGROUND = "background"
 
-Picture = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
-
 
 class Segmenter:
     """Segments any picture into the classes you name, with one or several recipes from one pass through the model.
 
     Args:
-        model: a `Backbone` with a text tower.
+        model: a `Backbone` with a text tower, a live module, or a name.
         classes: "horse|pony, grass, sky" or a list; several names of one class share it.
         recipe: a name or `Recipe`, or several of them.
         background: add a class "background" (index 0), which also takes every pixel whose best score is below threshold.
@@ -51,7 +48,7 @@ class Segmenter:
 
     def __init__(
         self,
-        model: Backbone,
+        model: ModelLike,
         classes: str | Sequence[str | Sequence[str]],
         recipe: str | Recipe | Iterable[str | Recipe] = "clearclip",
         background: bool = False,
@@ -59,7 +56,7 @@ class Segmenter:
         windows: Windows | None = None,
         prompts: str | Sequence[str] = "imagenet",
         cache: Path | None = None,
-        proxy: Backbone | None = None,
+        proxy: ModelLike | None = None,
         batch_size: int = 8,
         norms: bool = False,
     ) -> None:
@@ -73,27 +70,26 @@ class Segmenter:
         if threshold and not background:
             raise UserError("a threshold turns pixels into background, so it needs background=True.")
         methods = [recipe] if isinstance(recipe, (str, Recipe)) else list(recipe)
-        self.model, self.threshold, self.batch_size, self.norms = model, threshold, batch_size, norms
-        self.encoder = DenseEncoder(model, methods, proxy)
-        self.windows = windows or Windows.of(model)
-        self.queries = embed(model, named, prompts, cache)
+        self.model, self.threshold, self.batch_size, self.norms = as_backbone(model), threshold, batch_size, norms
+        self.encoder = DenseEncoder(self.model, methods, proxy)
+        self.windows = windows or Windows.of(self.model)
+        self.queries = embed(self.model, named, prompts, cache)
 
     def __repr__(self) -> str:
         classes, recipes = self.queries.classes, ", ".join(recipe.name for recipe in self.encoder.recipes)
         return f"Segmenter({self.model.name}: {recipes}; {len(classes)} classes: {', '.join(classes)})"
 
-    def __call__(self, image: Picture | Sequence[Picture]) -> Any:
-        """Segment a path, PIL image, array (H, W, 3) uint8, tensor (3, H, W), or a list of them, with the first recipe.
+    def __call__(self, image: Any) -> Any:
+        """Segment pictures with the first recipe: a file, PIL image, array (H, W, 3) or tensor (3, H, W), or many of them.
 
-        Returns a `Segmentation`, or a list of them for a list.
+        Returns a `Segmentation`; for a list, batch, folder or DataLoader a list of them.
         """
         results = [next(iter(result.values())) for result in self.each(image)]
-        return results if isinstance(image, (list, tuple)) else results[0]
+        return results[0] if is_single(image) else results
 
-    def each(self, image: Picture | Sequence[Picture]) -> list[dict[str, Segmentation]]:
+    def each(self, image: Any) -> list[dict[str, Segmentation]]:
         """As a call, with all recipes: for each picture a `Segmentation` by recipe name."""
-        images: Sequence[Any] = image if isinstance(image, (list, tuple)) else [image]
-        pictures = [as_picture(picture) for picture in images]
+        pictures = list(opened(image))
         return [
             {name: self._segmentation(picture, name, logits) for name, logits in by_recipe.items()}
             for picture, by_recipe in zip(pictures, self.logits(pictures), strict=True)
@@ -149,34 +145,3 @@ class Segmenter:
             f"auto: pixels with a best score below {level:.3f} are background; Otsu's threshold, which parts this picture's best "
             f"scores ({values.min():.3f} … {values.max():.3f}) into the two groups that differ most"
         )
-
-
-def as_picture(image: Picture) -> Image.Image:
-    """A path, PIL image, array (H, W), (H, W, 3 or 4) or tensor (3, H, W) as an RGB picture; floats lie in [0, 1].
-
-    >>> as_picture(np.zeros((4, 6, 3), np.uint8)).size, as_picture(torch.ones(3, 4, 6)).getpixel((0, 0))
-    ((6, 4), (255, 255, 255))
-    """
-    if isinstance(image, (str, os.PathLike)):
-        return read_image(image)
-    if isinstance(image, Image.Image):
-        try:
-            return upright_rgb(image)
-        except ValueError as error:
-            raise UserError(f"this picture of mode {image.mode} cannot be used: {error}") from error
-    pixels = image.detach().cpu().numpy() if isinstance(image, Tensor) else np.asarray(image)
-    if isinstance(image, Tensor) and pixels.ndim == 3:
-        pixels = pixels.transpose(1, 2, 0)
-    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[-1] not in (1, 3, 4)) or not pixels.size:
-        raise UserError(
-            f"a picture is an array (H, W, 3) or a tensor (3, H, W), not {type(image).__name__} {tuple(np.shape(pixels))}."
-        )
-    if np.issubdtype(pixels.dtype, np.floating):
-        if not np.isfinite(pixels).all() or pixels.min() < 0 or pixels.max() > 1:
-            raise UserError("a picture of floats has values in [0, 1]; it must not be normalised yet.")
-        pixels = (pixels * 255).round()
-    elif pixels.min() < 0 or pixels.max() > 255:
-        raise UserError(f"a picture of whole numbers has values in 0 … 255, not {pixels.min()} … {pixels.max()}.")
-    return upright_rgb(
-        Image.fromarray(pixels.astype(np.uint8).squeeze(-1) if pixels.shape[-1:] == (1,) else pixels.astype(np.uint8))
-    )

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from clearclip.errors import UserError
 from clearclip.models.backbone import Backbone
+from clearclip.models.weights import LiveWeights
 
 PROMPTS_AT_ONCE = 256
 
@@ -102,7 +103,7 @@ def embed(
         classes: as for `class_names`.
         prompts: as for `templates`.
         cache: a folder for embeddings. Each lies under a name made of the weights, the templates and the class name, so that
-            nothing stale is ever read. Embeddings of random weights are not kept.
+            nothing stale is ever read. Embeddings of random weights and of live modules are not kept.
 
     Raises:
         UserError: the model has no text tower.
@@ -114,7 +115,7 @@ def embed(
     """
     named, patterns = class_names(classes), templates(prompts)
     names = [name for group in named for name in group]
-    keep = None if cache is None or model.weights.random else cache
+    keep = None if cache is None or model.weights.random or isinstance(model.weights, LiveWeights) else cache
     known = {} if keep is None else {name: _read(keep, model, patterns, name) for name in names}
     missing = [name for name in dict.fromkeys(names) if known.get(name) is None]
     untrained = model.untrained(missing)

@@ -80,6 +80,7 @@ def build_clip_tiny(path: Path = WEIGHTS / "clip_tiny.safetensors") -> CLIP:
     state[EMBEDDING] = torch.zeros(CLIP_TINY["text_cfg"]["vocab_size"], rows.shape[1]).index_copy(0, known, rows)
     model = CLIP(**CLIP_TINY)
     model.load_state_dict(state)
+    model.visual.preprocess_cfg = PREPROCESS  # where open_clip keeps it
     return model.eval()
 
 
@@ -92,6 +93,7 @@ def build_dino_tiny(path: Path = WEIGHTS / "dino_tiny.safetensors") -> VisionTra
     """The trained ``dino_tiny``, float32, in eval mode."""
     model = VisionTransformer(**DINO_TINY)
     model.load_state_dict({name: value.float() for name, value in load_file(path).items()})
+    model.pretrained_cfg = TIMM_PREPROCESS  # where timm keeps it
     return model.eval()
 
 

@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 from analysis.probes.probe import Probe
 from clearclip import load
 from clearclip.errors import UserError
-from clearclip.models.checkpoint import fingerprint, read_state_dict
+from clearclip.models.checkpoint import read_state_dict
+from clearclip.models.weights import fingerprint
 
 TINY = "timm:test_vit"
 

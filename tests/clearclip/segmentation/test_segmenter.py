@@ -12,10 +12,11 @@ from clearclip import load
 from clearclip.errors import UserError
 from clearclip.methods.dense import DenseEncoder
 from clearclip.pictures import BadImage
+from clearclip.pixels import as_picture
 from clearclip.segmentation.labelling import class_scores
 from clearclip.segmentation.overlay import palette
 from clearclip.segmentation.result import Segmentation
-from clearclip.segmentation.segmenter import Segmenter, as_picture
+from clearclip.segmentation.segmenter import Segmenter
 from clearclip.segmentation.text import embed
 from clearclip.segmentation.windows import Windows
 

@@ -1,0 +1,73 @@
+"""Models as they are written on a command line: a name, with a label before it and a checkpoint behind it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from clearclip.errors import UserError
+from clearclip.models.names import LIBRARIES
+
+CHECKPOINTS = (".safetensors", ".pt", ".pth", ".bin")
+
+
+@dataclass(frozen=True)
+class Named:
+    """A model that is not loaded yet.
+
+    Args:
+        label: what results call it.
+        name: what `load` calls it.
+        checkpoint: the file of its weights; None for those of its name.
+    """
+
+    label: str
+    name: str
+    checkpoint: Path | None = None
+
+
+def named(text: str) -> list[Named]:
+    """The models that `label=name:checkpoint` stands for; label and checkpoint may be left out.
+
+    A folder of checkpoints gives one model for each file, in natural order and labelled by the file's stem.
+
+    Raises:
+        UserError: the label or the name is empty, there is no such file, or no checkpoint in a folder.
+
+    >>> named("clip_vitb16")
+    [Named(label='clip_vitb16', name='clip_vitb16', checkpoint=None)]
+    >>> named("mine=timm:vit_small_patch16_224.dino")
+    [Named(label='mine', name='timm:vit_small_patch16_224.dino', checkpoint=None)]
+    """
+    label, equals, rest = text.partition("=")
+    if not equals or ":" in label:  # an = behind a colon belongs to the name of a file
+        label, rest = "", text
+    name, file = _split(rest)
+    if not name or text.startswith("="):
+        raise UserError(f"model {text!r}: write a name, or label=name, or label=name:checkpoint.safetensors.")
+    if not file:
+        return [Named(label or name, name)]
+    path = Path(file)
+    if path.is_dir():
+        files = sorted((file for file in path.iterdir() if file.suffix in CHECKPOINTS), key=_natural)
+        if not files:
+            raise UserError(f"{path}: no checkpoint in this folder; looked for {', '.join(CHECKPOINTS)}.")
+        return [Named(file.stem, name, file) for file in files]
+    if not path.is_file():
+        raise UserError(f"{path}: no such checkpoint file.")
+    return [Named(label or name, name, path)]
+
+
+def _split(text: str) -> tuple[str, str]:
+    """Name and checkpoint; the name may have a library before a colon of its own."""
+    first, _, rest = text.partition(":")
+    if first not in LIBRARIES:
+        return first, rest
+    second, _, file = rest.partition(":")
+    return f"{first}:{second}", file
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Sorts step_9 before step_10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.stem)]
