@@ -48,9 +48,16 @@ def main() -> None:
     options = cli.parse(Options, __doc__)
     from analysis import plots
     from analysis.probes import similarity
+    from analysis.readings import maps
 
     commands.present(
-        run, options, read=similarity.read, report=similarity.report, rows=similarity.tidy, draw=plots.similarity
+        run,
+        options,
+        read=similarity.read,
+        report=similarity.report,
+        reading=maps.similarity,
+        rows=similarity.tidy,
+        draw=plots.similarity,
     )
 
 

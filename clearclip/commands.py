@@ -101,7 +101,8 @@ def same_data(labelled: cli.Labelled, dataset: xr.Dataset) -> bool:
 def door_of(run: Callable[..., object]) -> str:
     """The module of a door, as it stands after python -m."""
     spec = sys.modules["__main__"].__spec__ if run.__module__ == "__main__" else None
-    return (spec.name if spec else run.__module__).removesuffix(".__main__")
+    module = (spec.name if spec else run.__module__).removesuffix(".__main__")
+    return "clearclip.evaluate" if module == "clearclip.evaluation" else module  # whose room has another name
 
 
 def command_line(run: Callable[[Options], object], options: Options) -> str:

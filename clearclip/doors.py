@@ -21,6 +21,7 @@ DOORS: dict[str, dict[str, str]] = {  # what a command is about → its name →
         "norms": "analysis.norms",
         "tokens": "analysis.tokens",
         "attention": "analysis.attention",
+        "similarity": "analysis.similarity",
         "featuremaps": "analysis.featuremaps",
         "prototypes": "analysis.prototypes.__main__",
     },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from analysis.probes import store
 from analysis.probes.collection import describe_model
 from analysis.probes.table import with_origin
 from clearclip.errors import UserError
+from clearclip.models.backbone import Backbone
 from clearclip.models.wrap import ModelLike, as_backbone
 
 THUMBNAIL = 224  # pixels of the photo that is kept beside its maps

@@ -8,6 +8,7 @@ import xarray as xr
 
 from analysis.probes.attention import patches_covered
 from analysis.probes.feature_maps import peaks
+from analysis.probes.similarity import contrast
 from analysis.readings.words import listed
 
 
@@ -25,6 +26,22 @@ def attention(dataset: xr.Dataset) -> list[str]:
         contrast = "" if counts[wide] < 1.1 * counts[narrow] else f"; {narrow} looks at the fewest"
         sentences.append(
             f"The attention of {model} in layer {int(last.layer)} covers of {patches} patches {each}{contrast}."
+        )
+    return sentences
+
+
+def similarity(dataset: xr.Dataset) -> list[str]:
+    """In which map and layer the patch stands out most from the others, and what the last layer makes of it."""
+    contrasts = contrast(dataset).mean("image")
+    sentences = []
+    for model in dataset.model.values.tolist():
+        of_model = contrasts.sel(model=model).dropna("layer", how="all")
+        best = of_model.isel(of_model.argmax(("layer", "feature")))
+        last = of_model.isel(layer=-1)
+        ends = listed([f"{float(last.sel(feature=name)):.2f} in {name}" for name in last.feature.values.tolist()])
+        sentences.append(
+            f"In {model} the patch finds its like most clearly in {best.feature.item()} of layer {best.layer.item()} "
+            f"(contrast {float(best):.2f}); in the last layer it is {ends}."
         )
     return sentences
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import xarray as xr
 
 from analysis.readings.words import course
-from analysis.sweeps.labels import mean_label, method_label
+from analysis.sweeps.labels import mean_label
 from analysis.sweeps.read import by_alpha, by_beta, by_layer, by_variant, find, for_mean
 from clearclip.evaluation.reading import best_recipe
 from clearclip.methods.recipes import RECIPES
+from clearclip.methods.titles import method_label
 
 
 def ablation(dataset: xr.Dataset) -> list[str]:

@@ -107,10 +107,23 @@ class Backbone(ABC):
         self.blocks = tuple(self._blocks())
 
     def __repr__(self) -> str:
-        return card.line(self)
+        return card.line(self.name, self._facts())
 
     def _repr_html_(self) -> str:
-        return card.html(self)
+        return card.html(self.name, self._facts())
+
+    def _facts(self) -> dict[str, str]:
+        """What one wants to know of a model at a glance."""
+        rows, columns = self.grid()
+        return {
+            "architecture": self.architecture,
+            "depth × width": f"{self.depth} × {self.width}",
+            "heads": str(self.heads),
+            "patches": f"{rows} × {columns} of {self.patch_size} px",
+            "prefix tokens": str(self.prefix_tokens),
+            "weights": "RANDOM" if self.weights.random else self.weights.name,
+            "precision": f"{self.precision} on {self.device}",
+        }
 
     # where a library keeps things ------------------------------------------------------------------------------------
 

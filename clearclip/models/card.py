@@ -1,34 +1,21 @@
-"""A model on a card: what a notebook and `print` show of it."""
+"""A model on a card: what `print` and a notebook show of it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:  # the backbone draws its own card
-    from clearclip.models.backbone import Backbone
 
 
-def facts(model: Backbone) -> dict[str, str]:
-    """What one wants to know of a model at a glance, by name."""
-    rows, columns = model.grid()
-    return {
-        "architecture": model.architecture,
-        "depth × width": f"{model.depth} × {model.width}",
-        "heads": str(model.heads),
-        "patches": f"{rows} × {columns} of {model.patch_size} px",
-        "prefix tokens": str(model.prefix_tokens),
-        "weights": "RANDOM" if model.weights.random else model.weights.name,
-        "precision": f"{model.precision} on {model.device}",
-    }
+def line(name: str, facts: Mapping[str, str]) -> str:
+    """The card in one line.
+
+    >>> line("clip_tiny", {"heads": "3", "precision": "fp32"})
+    'Backbone(clip_tiny: heads 3, precision fp32)'
+    """
+    return f"Backbone({name}: {', '.join(f'{fact} {value}' for fact, value in facts.items())})"
 
 
-def line(model: Backbone) -> str:
-    """The card in one line."""
-    return f"Backbone({model.name}: {', '.join(f'{name} {value}' for name, value in facts(model).items())})"
-
-
-def html(model: Backbone) -> str:
+def html(name: str, facts: Mapping[str, str]) -> str:
     """The card as a small table."""
-    rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in facts(model).items())
-    return f"<table><caption>{escape(model.name)}</caption>{rows}</table>"
+    rows = "".join(f"<tr><th>{escape(fact)}</th><td>{escape(value)}</td></tr>" for fact, value in facts.items())
+    return f"<table><caption>{escape(name)}</caption>{rows}</table>"
