@@ -46,7 +46,7 @@ class MapsOptions:
     random: bool = False
     """Random weights, for a trial without any; every result says so."""
     dataset: str = "scenes"
-    """A data set and its folder, such as coco_stuff:data/coco, or scenes and scenes_background, which are drawn."""
+    """A data set and its folder, such as coco_stuff:data/coco, or scenes, scenes_background and scenes_things, which are drawn."""
     images: tuple[str, ...] = ()
     """Photos or folders of them instead of a data set; they have no true labels."""
     classes: str = ""

@@ -72,6 +72,7 @@ DATASET_LABEL = {
     "cityscapes": "Cityscapes",
     "ade20k": "ADE20K",
     "scenes_background": "scenes with\nbackground",
+    "scenes_things": "scenes,\nthings only",
 }
 
 KNOBS: dict[str, Any] = {

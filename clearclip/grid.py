@@ -32,7 +32,7 @@ class GridOptions:
     """Random weights, for a trial without any; every result says so."""
     dataset: tuple[str, ...] = ("scenes",)
     """One or several of voc20, voc21, context59, context60, coco_object, coco_stuff, cityscapes, ade20k, each with its
-    folder, as voc20:data/voc (by default below data/); scenes and scenes_background (drawn); or a folder of your own
+    folder, as voc20:data/voc (by default below data/); scenes, scenes_background and scenes_things (drawn); or a folder of your own
     with images/, labels/, classes.txt."""
     names: Literal["clearclip", "standard"] = "clearclip"
     """Class names of ClearCLIP's published run, or the data set's own."""

@@ -21,7 +21,9 @@ BENCHMARKS: dict[str, type[Benchmark]] = {
 }
 
 
-DRAWN = ("scenes", "scenes_background")  # the latter with all stuff as class 0
+DRAWN = {  # name → what becomes of stuff: a class of its own, class 0, or ignored
+    "scenes": "named", "scenes_background": "background", "scenes_things": "ignored",
+}  # fmt: skip
 DATASETS = (*BENCHMARKS, "folder", *DRAWN)
 
 
@@ -44,7 +46,7 @@ def load(
     if name in DRAWN:
         from clearclip.datasets.scenes import Scenes  # imports torch
 
-        options.setdefault("background", name == "scenes_background")
+        options.setdefault("stuff", DRAWN[name])
         try:
             return Scenes("validation" if split == "val" else split, **options)  # type: ignore[arg-type]
         except ValueError as error:

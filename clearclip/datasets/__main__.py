@@ -70,6 +70,7 @@ def show_list() -> None:
         print(f"{name:12} {classes:3} classes, {' or '.join(map(str, kind.counts['val']))} pictures in val")
     print(f"{'folder':12} images/, labels/, classes.txt\n{'scenes':12} drawn on demand, exact labels, no folder")
     print(f"{'scenes_background':12} the same with all stuff as background")
+    print(f"{'scenes_things':12} the same with all stuff ignored")
 
 
 def show_check(chosen: Check) -> None:
