@@ -2,7 +2,7 @@
 
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from clearclip.datasets.ade20k import ADE20K
 from clearclip.datasets.base import LabelledPictures, Sample
@@ -21,7 +21,7 @@ BENCHMARKS: dict[str, type[Benchmark]] = {
 }
 
 
-DRAWN = {  # name → what becomes of stuff: a class of its own, class 0, or ignored
+DRAWN: dict[str, Literal["named", "background", "ignored"]] = {  # name → what becomes of stuff: a class of its own, class 0, or ignored
     "scenes": "named", "scenes_background": "background", "scenes_things": "ignored",
 }  # fmt: skip
 DATASETS = (*BENCHMARKS, "folder", *DRAWN)
