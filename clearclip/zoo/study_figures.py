@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from clearclip.style import style
 
@@ -19,7 +20,7 @@ LOOK: Mapping[str, dict[str, Any]] = {
     "X_sum": {"color": "#009E73", "label": "X_sum", "linestyle": (0, (4, 1.5))},
     "X_attn": {"color": "#0072B2", "label": "X_attn (q-k)"},
 }
-DEPTHS = {4: "#F0E442", 6: "#E69F00", 8: "#D55E00", 12: "#7A0403"}
+DEPTHS = {4: "#56B4E9", 6: "#E69F00", 8: "#009E73", 12: "#7A0403"}
 KINDS = {"single": "1 thing", "few": "1 to 3 large things", "many": "2 to 6 small things"}
 
 
@@ -31,13 +32,13 @@ def learning(curve: xr.Dataset, turns: Mapping[int, str]) -> Figure:
     with style():
         figure, (methods, maps, inside) = plt.subplots(3, 1, figsize=(6.4, 6.6), sharex=True)
         for axes, names, title in (
-            (methods, ("clip", "maskclip", "sclip", "clearclip"), "mIoU of four methods"),
-            (maps, ("X_res", "X_sum", "X_attn"), "mIoU of the last block's three feature maps"),
+            (methods, ("clip", "maskclip", "sclip", "clearclip"), "Four methods"),
+            (maps, ("X_res", "X_sum", "X_attn"), "The last block's feature maps"),
         ):
             for name in names:
                 axes.plot(curve.step, curve.miou.sel(dataset="scenes", recipe=name), marker=".", **LOOK[name])
             axes.set_title(title, loc="left")
-            axes.set(ylabel="%", ylim=(0, None))
+            axes.set(ylabel="mIoU (%)", ylim=(0, None))
             axes.legend(loc="upper left", ncols=2)
         last = curve.entropy.isel(layer=-1)
         inside.plot(curve.step, last, marker=".", color="#D55E00", label="entropy of X_res, last block")
@@ -69,9 +70,19 @@ def gaps(study: xr.Dataset, ground: float) -> Figure:
             panels[1, column].set_xlabel("step")
         panels[0, 0].set_ylabel("ClearCLIP − CLIP\nthings and stuff (mIoU)")
         panels[1, 0].set_ylabel("ClearCLIP − CLIP\nthings only (mIoU)")
-        handles, labels = panels[0, 1].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=3)
+        legend(figure)
     return figure
+
+
+def legend(figure: Figure) -> None:
+    """One legend below all panels, each line once."""
+    entries = {
+        label: handle
+        for axes in figure.axes
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }  # fmt: skip
+    labels = sorted(entries, key=lambda label: int(label.split()[0]))
+    figure.legend([entries[label] for label in labels], labels, loc="outside lower center", ncols=len(labels))
 
 
 def lines(axes: Axes, miou: xr.DataArray) -> None:
@@ -104,7 +115,7 @@ def streams(study: xr.Dataset, ground: float) -> Figure:
                             label=f"{blocks} blocks{', reads late' if late else ''}",
                         )  # fmt: skip
             axes.set(title=title, xlabel="block", ylim=(0, 1))
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         panels[0].set_ylabel("entropy of X_res")
-        handles, labels = panels[1].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=3)
+        legend(figure)
     return figure
