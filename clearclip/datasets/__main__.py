@@ -67,6 +67,7 @@ def show_list() -> int:
     print(f"{'folder':18}images/, labels/, classes.txt")
     print(f"{'scenes':18}drawn on demand, exact labels, no folder")
     print(f"{'scenes_background':18}the same with all stuff as background")
+    print(f"{'scenes_things':18}the same with all stuff ignored")
     return 0
 
 

@@ -12,7 +12,7 @@ from clearclip.datasets.benchmark import Benchmark
 from clearclip.datasets.cityscapes import Cityscapes
 from clearclip.datasets.coco import COCOObject, COCOStuff
 from clearclip.datasets.context import Context59, Context60
-from clearclip.datasets.drawn.scenes import Scenes
+from clearclip.datasets.drawn.scenes import VARIANTS, Scenes
 from clearclip.datasets.folder import FolderDataset
 from clearclip.datasets.voc import VOC20, VOC21
 from clearclip.errors import UserError, closest
@@ -23,6 +23,7 @@ BENCHMARKS: dict[str, type[Benchmark]] = {
 DRAWN = {
     "scenes": Facts("scenes"),
     "scenes_background": Facts("scenes with background", background=True),  # all stuff is class 0
+    "scenes_things": Facts("scenes, things only"),  # stuff is ignored
 }
 
 
@@ -84,9 +85,9 @@ def load(
     if options.get("download") and name not in BENCHMARKS:
         raise UserError(f"{name} cannot be downloaded; only benchmarks are, and of them VOC.")
     if name in DRAWN:
-        background = options.pop("background", DRAWN[name].background)
+        options.setdefault("stuff", next(stuff for stuff, (known_as, _) in VARIANTS.items() if known_as == name))
         try:
-            return Scenes("validation" if split == "val" else split, background=background, **options)  # type: ignore[arg-type]
+            return Scenes("validation" if split == "val" else split, **options)  # type: ignore[arg-type]
         except ValueError as error:
             raise UserError(f"scenes: {error}") from error
     if root is None:

@@ -39,11 +39,11 @@ TIMM_PREPROCESS: dict[str, Any] = {  # the same, as timm writes it
 }
 CLIP_TINY: dict[str, Any] = {  # as open_clip writes its model configurations
     "embed_dim": 64,
-    "vision_cfg": {"image_size": 64, "layers": 12, "width": 96, "head_width": 32, "patch_size": 8},
-    "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 4},
+    "vision_cfg": {"image_size": 64, "layers": 6, "width": 96, "head_width": 32, "patch_size": 8},
+    "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2},
 }
 DINO_TINY: dict[str, Any] = {  # arguments of timm's VisionTransformer
-    "img_size": 64, "patch_size": 8, "embed_dim": 96, "depth": 12, "num_heads": 3, "num_classes": 0,
+    "img_size": 64, "patch_size": 8, "embed_dim": 96, "depth": 6, "num_heads": 3, "num_classes": 0,
     "pre_norm": True, "dynamic_img_size": True,
 }  # fmt: skip
 EMBEDDING, KNOWN_IDS = "token_embedding.weight", "known_ids"
@@ -72,13 +72,13 @@ def save_clip_tiny(model: CLIP, path: Path, ids: Tensor | None = None) -> None:
     save_file({**state, KNOWN_IDS: known.int()}, path)
 
 
-def build_clip_tiny(path: Path = WEIGHTS / "clip_tiny.safetensors") -> CLIP:
+def build_clip_tiny(path: Path = WEIGHTS / "clip_tiny.safetensors", configuration: dict[str, Any] = CLIP_TINY) -> CLIP:
     """The trained ``clip_tiny``, float32, in eval mode; the token embeddings that training never reached are zero."""
     state = {name: value.float() for name, value in load_file(path).items()}
     known = state.pop(KNOWN_IDS).long()
     rows = state[EMBEDDING]  # (N, C)
-    state[EMBEDDING] = torch.zeros(CLIP_TINY["text_cfg"]["vocab_size"], rows.shape[1]).index_copy(0, known, rows)
-    model = CLIP(**CLIP_TINY)
+    state[EMBEDDING] = torch.zeros(configuration["text_cfg"]["vocab_size"], rows.shape[1]).index_copy(0, known, rows)
+    model = CLIP(**configuration)
     model.load_state_dict(state)
     model.visual.preprocess_cfg = PREPROCESS  # where open_clip keeps it
     return model.eval()

@@ -4,24 +4,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import torch
 import torch.nn.functional as F
-from open_clip import OPENAI_IMAGENET_TEMPLATES
 from open_clip.model import CLIP
 from timm.models import VisionTransformer
 from torch import Tensor
 
 from clearclip.cli import parse, run
+from clearclip.datasets import DRAWN
 from clearclip.datasets.drawn.captions import facts
 from clearclip.datasets.drawn.scenes import Scenes
 from clearclip.datasets.drawn.textures import STUFF
 from clearclip.datasets.drawn.things import THINGS
 from clearclip.evaluation.run import evaluate
-from clearclip.methods.recipes import RECIPES
+from clearclip.methods.recipes import RECIPES, Recipe
 from clearclip.models.backbone import Backbone
 from clearclip.models.load import load
 from clearclip.segmentation.windows import Windows
 from clearclip.zoo import CLIP_TINY, DINO_TINY, WEIGHTS, build_clip_tiny, build_dino_tiny, tokenizer
+from clearclip.zoo.measure import ALPHAS, class_embeddings, recipes, statistics
 from clearclip.zoo.pictures import normalise, stack
 from clearclip.zoo.train_clip import stated
 
@@ -36,6 +38,7 @@ class Config:
     dino: Path = WEIGHTS / "dino_tiny.safetensors"
     count: int = 1_000  # test pictures of each kind
     scenes: int = 200  # test scenes that are segmented with every recipe (of the shipped weights)
+    inside: int = 100  # test scenes whose residual stream is measured (of the shipped weights)
     neighbours: int = 20
     bank: int = 4_000  # training pictures that the neighbours come from
     seed: int = 0
@@ -50,14 +53,6 @@ def pictures(scenes: Scenes) -> Tensor:
 def features(encode: Encoder, images: Tensor) -> Tensor:
     """Unit vectors (N, D) of pictures."""
     return torch.cat([F.normalize(encode(batch), dim=-1) for batch in images.split(250)])
-
-
-@torch.inference_mode()
-def class_embeddings(model: CLIP, names: tuple[str, ...]) -> Tensor:
-    """Each name in the 80 ImageNet templates: embedded, normalised, averaged, normalised again, (C, D)."""
-    tokens = tokenizer()
-    prompts = [tokens([template(name) for template in OPENAI_IMAGENET_TEMPLATES]) for name in names]
-    return F.normalize(torch.stack([model.encode_text(p, normalize=True).mean(0) for p in prompts]), dim=-1)
 
 
 def naming(model: CLIP, images: Tensor, truth: Tensor, names: tuple[str, ...]) -> float:
@@ -94,17 +89,34 @@ def knn(bank: Tensor, bank_labels: Tensor, queries: Tensor, labels: Tensor, neig
     return 100 * (votes.argmax(1) == labels).float().mean().item()
 
 
-def segmentation(model: Backbone, proxy: Backbone, count: int) -> dict[str, dict[str, float]]:
-    """mIoU of every recipe on test scenes at 64 pixels, in percent: over all classes, things, and kinds of stuff."""
-    result = evaluate(
-        model, Scenes("test", count), RECIPES.values(), windows=Windows(64, 320, 64, 32), proxy=proxy, progress=False
-    )
-    parts = {"all": slice(None), "things": slice(len(THINGS)), "stuff": slice(len(THINGS), None)}
-    iou = result.iou.squeeze(("model", "dataset"))
-    return {
-        name: {part: iou.sel(recipe=name).isel({"class": which}).mean().item() for part, which in parts.items()}
-        for name in RECIPES
-    }
+def segmentation(model: Backbone, proxy: Backbone, count: int) -> pd.DataFrame:
+    """mIoU of every recipe on test scenes, in percent, as `clearclip.evaluate` measures it.
+
+    One row per recipe; one column per drawn data set, and one for the things among all 26 classes. The paper's sweeps
+    are measured on the data set with all classes.
+    """
+    swept = {recipe.name: recipe for recipe in (*RECIPES.values(), *recipes(model.depth), *scaled())}
+    columns = {}
+    for name, stuff in DRAWN.items():
+        chosen = swept if name == "scenes" else RECIPES
+        scenes = Scenes("test", count, stuff=stuff)
+        result = evaluate(model, scenes, chosen.values(), proxy=proxy, progress=False).squeeze(("model", "dataset"))
+        columns[name] = result.miou.to_series()
+        if name == "scenes":
+            columns["things among 26"] = result.iou.isel({"class": slice(len(THINGS))}).mean("class").to_series()
+    return pd.DataFrame(columns).loc[list(swept)]
+
+
+def scaled() -> list[Recipe]:
+    """X_res + α·X_attn for every attention (paper Fig. 6)."""
+    attentions = ("qk", "qq", "kk", "vv", "identity")
+    return [Recipe(f"{a} alpha={alpha:g}", a, ffn=False, alpha=alpha) for a in attentions for alpha in ALPHAS]
+
+
+def streams(model: Backbone, count: int) -> pd.DataFrame:
+    """Normalised entropy and maximum of X_res per block, mean over test scenes at the model's own size."""
+    entropy, maximum = statistics(model, pictures(Scenes("test", count)))
+    return pd.DataFrame({"entropy": entropy, "maximum": maximum}, index=range(1, model.depth + 1)).T
 
 
 def contents(scenes: Scenes) -> tuple[Tensor, Tensor]:
@@ -131,10 +143,10 @@ def main(config: Config) -> None:
         for key, value in retrieval(clip, scenes, crowded).items():
             print(f"{label}: retrieval, {key}: {value:.1f} %")
 
-    for name, parts in segmentation(load("clip_tiny"), load("dino_tiny"), config.scenes).items():
-        print(
-            f"clip_tiny: {name} segments scenes at {', '.join(f'{v:.1f} ({part})' for part, v in parts.items())} mIoU"
-        )
+    models = {name: load(name) for name in ("clip_tiny", "dino_tiny")}
+    print(segmentation(models["clip_tiny"], models["dino_tiny"], config.scenes).round(1).to_string())
+    for name, model in models.items():
+        print(f"X_res of {name}, by block\n{streams(model, config.inside).round(3).to_string()}")
 
     trunk = VisionTransformer(**DINO_TINY).eval()
     encoders: dict[str, Encoder] = {

@@ -3,15 +3,17 @@
 A step's randomness depends on the seed and the step alone, so a run that was stopped continues as if it had not been.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from open_clip.model import CLIP
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm.auto import trange
 
@@ -25,21 +27,40 @@ from clearclip.zoo.training import Checkpoint, learning_rate, loss_figure, optim
 
 @dataclass
 class Config:
-    """How `clip_tiny` is trained; the defaults are what the shipped weights were made with."""
+    """How `clip_tiny` is trained; how the shipped weights came from these values, its card says.
+
+    The curriculum has two parts. First the CLS token reads single things wherever it likes, which is learnt fast. Then
+    pictures hold several things, the last block and the projection begin anew, and in most steps the CLS token sees the
+    patches in the last block only, so that it is the last block's values that must speak the language of the texts.
+    """
 
     folder: Path = Path("runs/clip_tiny")  # checkpoint, loss figure and final weights; an existing run is continued
     pictures: Path = Path("runs/pictures")  # the drawn training set
-    count: int = 12_000  # single things, and as many scenes
+    count: int = 12_000  # pictures of each kind
+    first: tuple[str, ...] = ("single",)  # kinds of pictures at the beginning, equally often, see `CONTENTS`
+    then: tuple[str, ...] = ("few", "large", "close")  # and at the end
+    change: tuple[int, int] = (900, 1100)  # steps between which the one part of the curriculum gives way to the other
+    late: float = (
+        0.95  # in the second part, the share of steps in which the CLS token sees patches in the last block only
+    )
+    renewed: int = 900  # the step before which the last block and the visual projection begin anew; -1 for never
+    query_gain: float = 2.0  # the last block's new query weights are so many times the library's
+    ground: float = 0.05  # share of captions about things that name the ground, too
+    part: float = 1.0  # share of captions that name any number of the things, not nearly all
+    blocks: int = CLIP_TINY["vision_cfg"]["layers"]
     seed: int = 0
-    steps: int = 1_800
+    steps: int = 6_000
     batch: int = 128
-    peak: float = 1e-3  # learning rate
+    peak: float = 3e-3  # learning rate
     warmup: int = 100  # steps
-    weight_decay: float = 0.1
+    weight_decay: float = 0.02
+    patch_dropout: float = 0.5  # share of the patches that are left out in training, open_clip's own option
+    whole: int = 300  # steps at the end in which none is left out
     shift: int = 4  # pixels that a picture may move either way
+    snapshots: int = 200  # steps between two copies of the weights that are kept, 0 for none
     precision: Literal["bfloat16", "float32"] = "bfloat16"
     device: str = "cuda" if torch.cuda.is_available() else "cpu"
-    threads: int = 2  # on a CPU
+    threads: int = 1  # on a CPU
 
 
 def stated(rows: list[tuple[str, ...]]) -> Tensor:
@@ -69,29 +90,92 @@ def augmented(pictures: Tensor, shift: int, rng: np.random.Generator) -> Tensor:
     return moved.flip(-1) if rng.random() < 0.5 else moved
 
 
+def configuration(config: Config) -> dict[str, Any]:
+    """open_clip's configuration of the model to train."""
+    vision = {**CLIP_TINY["vision_cfg"], "layers": config.blocks, "patch_dropout": config.patch_dropout}
+    return {**CLIP_TINY, "vision_cfg": vision}
+
+
+class Blinds:
+    """Keeps the CLS token of the first ``count`` blocks to itself: it sees no patches there; they see all, as ever."""
+
+    def __init__(self, blocks: Iterable[nn.Module]) -> None:
+        self.count = 0
+        for i, block in enumerate(blocks):
+            block.register_forward_pre_hook(partial(self._mask, i), with_kwargs=True)
+
+    def _mask(
+        self, index: int, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, dict[str, Any]]:
+        if index >= self.count:
+            return args, kwargs
+        length = args[0].shape[1]
+        mask = torch.zeros(length, length, device=args[0].device)
+        mask[0, 1:] = -torch.inf
+        return args, {**kwargs, "attn_mask": mask}
+
+
+def renew(model: CLIP, adam: torch.optim.Optimizer, query_gain: float) -> None:
+    """Begin the last block and the visual projection anew, so that nothing ties the residual stream to the texts."""
+    block, projection = model.visual.transformer.resblocks[-1], model.visual.proj
+    for module in block.modules():
+        if isinstance(module, nn.MultiheadAttention):
+            module._reset_parameters()
+        elif hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    with torch.no_grad():
+        block.attn.in_proj_weight[: len(projection)] *= query_gain
+        projection.normal_(std=len(projection) ** -0.5)
+    for parameter in (*block.parameters(), projection):
+        adam.state.pop(parameter, None)
+
+
+def progress(config: Config, step: int) -> float:
+    """How far the change from the beginning of the curriculum to its end has come, 0 … 1."""
+    begin, end = config.change
+    return float(np.clip((step - begin) / max(end - begin, 1), 0, 1))
+
+
+def kinds(config: Config, step: int, rng: np.random.Generator) -> list[str]:
+    """The kind of each picture of a step's batch."""
+    later = progress(config, step)
+    return [str(rng.choice(config.then if rng.random() < later else config.first)) for _ in range(config.batch)]
+
+
 def main(config: Config) -> None:
     """The command `python -m clearclip.zoo.train_clip`."""
     torch.set_num_threads(config.threads)
-    sets = [
-        Scenes("train", config.count, PREPROCESS["size"], seed=config.seed, kind=kind) for kind in ("single", "scene")
-    ]
-    pictures = torch.cat([drawn(scenes, config.pictures) for scenes in sets])  # (N, 3, H, W)
-    contents = [(scene.nouns, scene.stuff) for scenes in sets for scene in map(scenes.scene, range(len(scenes)))]
+    side: int = PREPROCESS["size"]
+    sets = {
+        kind: Scenes("train", config.count, side, seed=config.seed, kind=kind)
+        for kind in dict.fromkeys((*config.first, *config.then))
+    }
+    pictures = torch.cat([drawn(scenes, config.pictures) for scenes in sets.values()])  # (N, 3, H, W)
+    contents = [(scene.nouns, scene.stuff) for s in sets.values() for scene in map(s.scene, range(len(s)))]
+    start = {kind: i * config.count for i, kind in enumerate(sets)}
 
     torch.manual_seed(config.seed)  # after the drawing, which uses random numbers only where it is still to be done
-    model = CLIP(**CLIP_TINY).to(config.device)
+    model = CLIP(**configuration(config)).to(config.device)
+    blocks = model.visual.transformer.resblocks
+    blinds = Blinds(blocks)
     adam, tokens = optimizer(model, config.weight_decay), tokenizer()
     checkpoint, parts = Checkpoint(config.folder / "checkpoint.pt"), {"model": model, "optimizer": adam}
     losses = checkpoint.read(parts)
-    bar = trange(len(losses), config.steps, initial=len(losses), total=config.steps, desc="clip_tiny")
+    bar = trange(len(losses), config.steps, initial=len(losses), total=config.steps, desc=config.folder.name)
     for step in bar:
         rng = np.random.default_rng([config.seed, step])
-        chosen = rng.integers(0, len(pictures), config.batch)
+        torch.manual_seed(step)  # for the patches and blocks that are left out
+        if step == config.renewed:
+            renew(model, adam, config.query_gain)
+        chosen = np.array([start[kind] + rng.integers(config.count) for kind in kinds(config, step, rng)])
         shown = [contents[i] for i in chosen]
-        captions = [caption(things, stuff, rng) for things, stuff in shown]
+        captions = [caption(things, stuff, rng, config.ground, config.part) for things, stuff in shown]
         ignored = false_negatives(captions, [facts(things, stuff) for things, stuff in shown]).to(config.device)
         image = augmented(pictures[chosen].to(config.device), config.shift, rng)  # (B, 3, H, W)
         text = tokens([c.text for c in captions]).to(config.device)  # (B, T)
+
+        blinds.count = len(blocks) - 1 if rng.random() < config.late * progress(config, step) else 0
+        model.visual.patch_dropout.prob = config.patch_dropout if step < config.steps - config.whole else 0.0
 
         # Written out, attention over 65 short tokens trains twice as fast on a CPU as the fused kernel.
         with (
@@ -110,6 +194,8 @@ def main(config: Config) -> None:
         losses.append(loss.item())
         bar.set_postfix(loss=f"{np.mean(losses[-25:]):.3f}", refresh=False)
         checkpoint.write(parts, losses)
+        if config.snapshots and (step + 1) % config.snapshots == 0:
+            save_clip_tiny(model, config.folder / f"step{step + 1:05d}.safetensors")
     checkpoint.write(parts, losses, now=True)
     loss_figure(losses, config.folder / "loss.png", "clip_tiny: contrastive loss")
     save_clip_tiny(model, config.folder / "clip_tiny.safetensors")

@@ -32,11 +32,12 @@ class Config:
 
     folder: Path = Path("runs/dino_tiny")  # checkpoint, loss figure and final weights; an existing run is continued
     pictures: Path = Path("runs/pictures")  # the drawn training set, the same as for clip_tiny
-    count: int = 12_000  # single things, and as many scenes
+    count: int = 12_000  # pictures of each kind
+    kinds: tuple[str, str] = ("single", "large")  # see `CONTENTS`
     seed: int = 0
     steps: int = 1_500
     batch: int = 32
-    single: float = 0.75  # share of the pictures of one thing in training
+    single: float = 0.75  # share of the first kind in training
     alike: int = 16  # a batch is the most alike among this many times its size
     hardening: int = 400  # steps from random batches to those
     large: tuple[float, float] = (0.6, 1.0)  # share of the picture's area in each of the two large crops
@@ -51,7 +52,7 @@ class Config:
     frozen: int = 20  # steps during which the prototypes stay as they are
     peak: float = 1e-3  # learning rate
     warmup: int = 30  # steps
-    weight_decay: float = 0.04
+    weight_decay: float = 0.3  # less lets the residual stream grow from block to block
     precision: Literal["bfloat16", "float32"] = "float32"
     device: str = "cuda" if torch.cuda.is_available() else "cpu"
     threads: int = 1  # on a CPU
@@ -139,7 +140,7 @@ def main(config: Config) -> None:
     """The command `python -m clearclip.zoo.train_dino`."""
     torch.set_num_threads(config.threads)
     side: int = PREPROCESS["size"]
-    sets = [Scenes("train", config.count, side, seed=config.seed, kind=kind) for kind in ("single", "scene")]
+    sets = [Scenes("train", config.count, side, seed=config.seed, kind=kind) for kind in config.kinds]
     pictures = torch.cat([drawn(scenes, config.pictures) for scenes in sets])  # (N, 3, H, W)
     looks = torch.cat([look(normalise(part)) for part in pictures.split(1_000)])  # (N, 12)
     looks = F.normalize(looks - looks.mean(0), dim=-1)
@@ -156,7 +157,7 @@ def main(config: Config) -> None:
         rng = np.random.default_rng([config.seed, step])
         hardness = 1 + round((config.alike - 1) * min(1, step / config.hardening))
         index = rng.integers(0, config.count, config.batch * hardness)
-        index += config.count * (rng.random(len(index)) >= config.single)  # the scenes come after the single things
+        index += config.count * (rng.random(len(index)) >= config.single)  # the second kind comes after the first
         index = index[most_alike(looks[index], config.batch).numpy()]
         chosen = normalise(pictures[index].to(config.device))  # (B, 3, H, W)
         large = torch.cat([recoloured(crops(chosen, config.large, config.large_side, rng), rng) for _ in range(2)])

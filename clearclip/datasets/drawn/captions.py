@@ -47,15 +47,24 @@ def facts(things: Sequence[tuple[str, str]], stuff: Sequence[str]) -> tuple[str,
     return tuple(fact for name, colour in things for fact in (name, f"{colour} {name}") if fact in FACTS) + tuple(stuff)
 
 
-def caption(things: Sequence[tuple[str, str]], stuff: Sequence[str], rng: np.random.Generator) -> Caption:
-    """One sentence about a scene, in a random wording; it may leave out colours, the ground, now and then a thing."""
+def caption(
+    things: Sequence[tuple[str, str]], stuff: Sequence[str], rng: np.random.Generator, ground: float = 0.6,
+    part: float = 0.0,
+) -> Caption:  # fmt: skip
+    """One sentence about a scene, in a random wording; it may leave out colours, the ground, now and then a thing.
+
+    ``ground`` is the share of sentences about things that name the ground, too; ``part`` the share that name one
+    to four of the things, all numbers equally likely; the others name all but now and then one.
+    """
     told = [things[i] for i in rng.permutation(len(things))]
     if len(told) > 1 and rng.random() < 0.1:
         told.pop()
+    if part and told and rng.random() < part:
+        told = told[: rng.integers(1, min(len(told), 4) + 1)]
     if told and rng.random() < 0.08:
         told = []  # only the ground
     nouns = [f"{colour} {name}" if colour and rng.random() < 0.5 else name for name, colour in told]
-    grounds = tuple(stuff) if not told or rng.random() < 0.6 else ()
+    grounds = tuple(stuff) if not told or rng.random() < ground else ()
     stated = (*(name for name, _ in told), *(noun for noun in nouns if " " in noun), *grounds)
 
     phrase = listed([article(noun) for noun in nouns])

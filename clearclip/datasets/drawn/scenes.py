@@ -1,7 +1,7 @@
 """Drawn scenes: things on textured grounds, with the exact class of every pixel and captions, made from a seed."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,34 @@ from clearclip.datasets.drawn.things import COLOURS, KINDS, PAINT, THINGS
 from clearclip.errors import UserError
 
 Split = Literal["train", "validation", "test"]
-Content = Literal["scene", "single"]
+Stuff = Literal["named", "background", "ignored"]
+
+
+class Content(NamedTuple):
+    """How many things a picture holds, and how large they are: radii from and to, in picture widths."""
+
+    shares: tuple[float, ...]  # of pictures with 0, 1, 2, … things
+    alone: tuple[float, float]
+    several: tuple[float, float]  # two or three
+    crowded: tuple[float, float]  # four or more
+
+
+CONTENTS = {  # new ones come last: the place in this order is part of every scene's random stream
+    "scene": Content((0.06, 0.16, 0.32, 0.28, 0.18), (0.22, 0.42), (0.15, 0.28), (0.15, 0.22)),
+    "single": Content((0, 1), (0.22, 0.42), (0.22, 0.42), (0.22, 0.42)),
+    "few": Content((0, 0.34, 0.33, 0.33), (0.18, 0.38), (0.18, 0.38), (0.18, 0.38)),
+    "many": Content((0, 0, 0.2, 0.2, 0.2, 0.2, 0.2), (0.12, 0.26), (0.12, 0.26), (0.12, 0.2)),
+    "large": Content((0, 0.1, 0.3, 0.3, 0.3), (0.2, 0.4), (0.18, 0.38), (0.18, 0.3)),
+    "close": Content((0, 0.4, 0.4, 0.2), (0.3, 0.55), (0.26, 0.45), (0.26, 0.45)),
+}
 
 CLASSES = (*THINGS, *STUFF)
 CLASSES_WITH_BACKGROUND = ("background", *THINGS)
+VARIANTS: dict[Stuff, tuple[str, tuple[str, ...]]] = {  # what becomes of stuff → name and classes of the data set
+    "named": ("scenes", CLASSES),
+    "background": ("scenes_background", CLASSES_WITH_BACKGROUND),
+    "ignored": ("scenes_things", THINGS),
+}
 # A scene's random stream is seeded by (seed, one number of its split's range), so splits share no stream for any seed.
 SEEDS: dict[str, range] = {
     "train": range(0, 10**9),
@@ -60,19 +84,21 @@ class Scene:
         return [(thing.name, thing.colour) for thing in self.things]
 
 
-def compose(rng: np.random.Generator, kind: Content = "scene") -> Scene:
-    """A random scene: ``single`` has one large thing, ``scene`` none to four, no two of the same name."""
+def compose(rng: np.random.Generator, kind: str = "scene") -> Scene:
+    """A random scene of one of the `CONTENTS`, no two things of the same name."""
+    content = CONTENTS[kind]
     horizon = float(rng.uniform(0.2, 0.55)) if rng.random() < 0.45 else 0.0
     wall = str(rng.choice(WALLS))
     ground = str(rng.choice([name for name in STUFF if not horizon or name not in ("sky", wall)]))
-    count = 1 if kind == "single" else int(rng.choice(5, p=(0.06, 0.16, 0.32, 0.28, 0.18)))
+    count = 1 if kind == "single" else int(rng.choice(len(content.shares), p=content.shares))
 
     things: list[Thing] = []
     names = iter(rng.permutation(THINGS))
     for _ in range(40):  # attempts; a crowded picture ends up with fewer things
         if len(things) == count:
             break
-        radius = float(rng.uniform(0.22, 0.42) if count == 1 else rng.uniform(0.15, 0.28 if count < 4 else 0.22))
+        sizes = content.alone if count == 1 else content.several if count < 4 else content.crowded
+        radius = float(rng.uniform(*sizes))
         x, y = (float(v) for v in rng.uniform(radius * 0.85, 1 - radius * 0.85, 2))
         if all(np.hypot(x - other.x, y - other.y) > 0.72 * (radius + other.radius) for other in things):
             name = str(next(names))
@@ -147,38 +173,34 @@ def paint_thing(thing: Thing, canvas: ImageDraw.ImageDraw, labels: ImageDraw.Ima
 class Scenes(Dataset[Sample]):
     """Drawn scenes with exact label maps, as a sequence of samples made on demand.
 
-    ``background=True`` gives all stuff the class 0, "background"; otherwise every pixel is a thing or a kind of stuff.
-    No pixel is ever ignored. ``kind="single"`` draws one large thing a picture. Scene i is the same at every ``size``.
+    Stuff is ``named`` (every pixel is a thing or a kind of stuff), all of it is ``background`` (class 0), or it is
+    ``ignored`` (255; the classes are the things). ``kind`` says what is in a picture, see `CONTENTS`; "single" is one
+    large thing. Scene i is the same at every ``size``.
 
     >>> scenes = Scenes("test", count=3)
     >>> len(scenes), scenes[0].image.size, scenes[0].label.shape, len(scenes.classes)
     (3, (64, 64), (64, 64), 26)
-    >>> len(Scenes("test", background=True).classes)
-    19
+    >>> len(Scenes("test", stuff="background").classes), len(Scenes("test", stuff="ignored").classes)
+    (19, 18)
     """
 
     ignore_index = 255
 
     def __init__(
-        self, split: Split = "test", count: int = 200, size: int = 64, background: bool = False, seed: int = 0,
-        kind: Content = "scene",
+        self, split: Split = "test", count: int = 200, size: int = 64, stuff: Stuff = "named", seed: int = 0,
+        kind: str = "scene",
     ) -> None:  # fmt: skip
         if split not in SEEDS:
             raise UserError(f"split is {split!r}; choose one of {', '.join(SEEDS)}")
-        if kind not in ("scene", "single"):
-            raise UserError(f"kind is {kind!r}; choose 'scene' or 'single'")
+        if stuff not in VARIANTS:
+            raise UserError(f"stuff is {stuff!r}; choose one of {', '.join(VARIANTS)}")
+        if kind not in CONTENTS:
+            raise UserError(f"kind is {kind!r}; choose one of {', '.join(CONTENTS)}")
         if not 0 < count <= len(SEEDS[split]) or size < 1 or seed < 0:
             raise UserError(f"count {count} and size {size} must be positive and seed {seed} not negative")
-        self.split, self.count, self.size, self.background, self.seed, self.kind = (
-            split,
-            count,
-            size,
-            background,
-            seed,
-            kind,
-        )
-        self.name = "scenes_background" if background else "scenes"
-        self.classes = list(CLASSES_WITH_BACKGROUND if background else CLASSES)
+        self.split, self.count, self.size, self.stuff, self.seed, self.kind = split, count, size, stuff, seed, kind
+        self.name, classes = VARIANTS[stuff]
+        self.classes = list(classes)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name}: {len(self)} pictures, {len(self.classes)} classes)"
@@ -195,7 +217,8 @@ class Scenes(Dataset[Sample]):
         """The random stream of scene ``index``; negative indices count from the end."""
         if not -self.count <= index < self.count:
             raise IndexError(f"scene {index} of {self.count}")
-        return np.random.default_rng([purpose, self.seed, SEEDS[self.split][index % self.count], self.kind == "single"])
+        place = list(CONTENTS).index(self.kind)
+        return np.random.default_rng([purpose, self.seed, SEEDS[self.split][index % self.count], place])
 
     def scene(self, index: int) -> Scene:
         """What is in scene ``index`` and where, before it is drawn."""
@@ -208,6 +231,9 @@ class Scenes(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         image, label = draw(self.scene(index), self.size)
-        if self.background:
-            label = np.where(label < len(THINGS), label + 1, 0).astype(np.uint8)
+        thing = label < len(THINGS)
+        if self.stuff == "background":
+            label = np.where(thing, label + 1, 0).astype(np.uint8)
+        elif self.stuff == "ignored":
+            label = np.where(thing, label, self.ignore_index).astype(np.uint8)
         return Sample(image, label, f"{self.split}-{self.kind}-{self.seed}-{index % self.count:06d}")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from clearclip.datasets.drawn.captions import FACTS, caption, facts, listed
-from clearclip.datasets.drawn.scenes import CLASSES, SEEDS, Scenes, compose, draw
+from clearclip.datasets.drawn.scenes import CLASSES, CONTENTS, SEEDS, Scenes, compose, draw
 from clearclip.datasets.drawn.textures import STUFF, TEXTURES
 from clearclip.datasets.drawn.things import KINDS, PAINT, THINGS
 
@@ -87,8 +87,28 @@ def test_splits_share_no_scene():
     assert len(pictures) == 50 * len(drawn)
 
 
+def test_things_only_ignores_the_stuff():
+    plain, things = Scenes("test", 10), Scenes("test", 10, stuff="ignored")
+    assert things.classes == list(THINGS) and things.name == "scenes_things"
+    for i in range(10):
+        expected = np.where(plain[i].label < len(THINGS), plain[i].label, 255)
+        assert (things[i].label == expected).all() and things[i].label.dtype == np.uint8
+
+
+@pytest.mark.parametrize("kind", CONTENTS)
+def test_the_number_and_size_of_things_are_those_of_the_kind(kind):
+    content, scenes = CONTENTS[kind], Scenes("test", 80, kind=kind)
+    counts = [len(scenes.scene(i).things) for i in range(80)]
+    assert max(counts) <= len(content.shares) - 1
+    for scene in map(scenes.scene, range(80)):
+        for thing in scene.things:
+            low = min(size[0] for size in (content.alone, content.several, content.crowded))
+            high = max(size[1] for size in (content.alone, content.several, content.crowded))
+            assert low <= thing.radius <= high
+
+
 def test_background_merges_the_stuff():
-    plain, merged = Scenes("test", 10), Scenes("test", 10, background=True)
+    plain, merged = Scenes("test", 10), Scenes("test", 10, stuff="background")
     assert merged.classes == ["background", *THINGS] and plain.classes == [*THINGS, *STUFF]
     for i in range(10):
         names = np.array(plain.classes)[plain[i].label]
@@ -154,7 +174,10 @@ def test_listed():
     assert listed(["a cat"]) == "a cat"
 
 
-@pytest.mark.parametrize("wrong", [{"split": "dev"}, {"kind": "many"}, {"count": 0}, {"size": 0}, {"seed": -1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"split": "dev"}, {"kind": "crowd"}, {"stuff": "merged"}, {"count": 0}, {"size": 0}, {"seed": -1}],
+)
 def test_wrong_arguments_are_refused(wrong):
     with pytest.raises(ValueError):
         Scenes(**wrong)
@@ -165,3 +188,12 @@ def test_indices_as_in_a_list():
     assert np.array_equal(scenes[-1].label, scenes[2].label) and scenes[-1].name == scenes[2].name
     with pytest.raises(IndexError):
         scenes[3]
+
+
+def test_a_share_of_the_sentences_names_a_part_of_the_things():
+    scene, rng = Scenes("train", 40, kind="many").scene(1), np.random.default_rng(0)
+    assert len(scene.things) > 2
+    named = [sum(fact in THINGS for fact in caption(scene.nouns, scene.stuff, rng, part=1.0).facts) for _ in range(200)]
+    assert set(named) >= {1, 2} and max(named) <= 4
+    grounded = [caption(scene.nouns, scene.stuff, rng, ground=0.0, part=1.0).facts for _ in range(200)]
+    assert all(set(facts) <= set(STUFF) or not set(facts) & set(STUFF) for facts in grounded)

@@ -4,13 +4,16 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+import xarray as xr
 from open_clip import OPENAI_IMAGENET_TEMPLATES
 from safetensors.torch import load_file
 
+from clearclip.runs import results
+from clearclip.datasets import DRAWN
 from clearclip.datasets.drawn.captions import Caption
-from clearclip.datasets.drawn.scenes import Scenes
 from clearclip.datasets.drawn.textures import STUFF
 from clearclip.datasets.drawn.things import THINGS
+from clearclip.datasets.drawn.scenes import Scenes
 from clearclip.zoo import (
     CLIP_TINY,
     DINO_TINY,
@@ -24,15 +27,18 @@ from clearclip.zoo import (
     unknown_words,
     vocabulary,
 )
+from clearclip.zoo.measure import Exam, ious
 from clearclip.zoo.pictures import drawn, normalise
 from clearclip.zoo.quality import contents, features, knn, naming, pictures
+from clearclip.zoo.study import Config as StudyConfig
+from clearclip.zoo.study import main as study
+from clearclip.zoo.train_clip import Blinds, contrastive_loss, false_negatives, kinds, progress, renew
 from clearclip.zoo.train_clip import Config as ClipConfig
-from clearclip.zoo.train_clip import contrastive_loss, false_negatives
 from clearclip.zoo.train_clip import main as train_clip
 from clearclip.zoo.train_dino import Config as DinoConfig
 from clearclip.zoo.train_dino import balanced, crops, distillation_loss, look, most_alike
 from clearclip.zoo.train_dino import main as train_dino
-from clearclip.zoo.training import learning_rate
+from clearclip.zoo.training import learning_rate, optimizer
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +58,7 @@ def dino():
 
 def test_the_libraries_own_classes(clip, dino):
     assert type(clip) is open_clip.model.CLIP and type(dino).__module__.startswith("timm.")
-    assert len(clip.visual.transformer.resblocks) == len(dino.blocks) == 12
+    assert len(clip.visual.transformer.resblocks) == len(dino.blocks) == 6
     for model in (clip, dino):
         assert not model.training and {p.dtype for p in model.parameters()} == {torch.float32}
 
@@ -62,6 +68,46 @@ def test_the_same_visual_architecture(clip, dino):
     shapes = {name: p.numel() for name, p in clip.visual.named_parameters()}
     assert shapes.pop("proj") == 96 * CLIP_TINY["embed_dim"]
     assert sorted(shapes.values()) == sorted(p.numel() for p in dino.parameters())
+
+
+def test_a_blind_cls_token_sees_no_patches_and_the_patches_see_all():
+    """Blind in all blocks, the picture's embedding does not depend on the picture; seeing again, nothing is left of it."""
+    torch.manual_seed(0)
+    model = open_clip.model.CLIP(**CLIP_TINY).eval()
+    one, other = torch.randn(2, 1, 3, 64, 64)
+    with torch.inference_mode():
+        before = model.encode_image(one)
+        blinds = Blinds(model.visual.transformer.resblocks)
+        torch.testing.assert_close(model.encode_image(one), before)
+        blinds.count = 6
+        torch.testing.assert_close(model.encode_image(one), model.encode_image(other))
+        blinds.count = 5
+        assert not torch.allclose(model.encode_image(one), model.encode_image(other), atol=1e-3)
+
+
+def test_renewing_touches_the_last_block_and_the_projection_only():
+    model = open_clip.model.CLIP(**CLIP_TINY)
+    adam = optimizer(model, 0.1)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.encode_image(torch.randn(2, 3, 64, 64)).sum().backward()
+    adam.step()
+    for group in adam.param_groups:
+        group["lr"] = 0.0
+    stepped = {name: value.clone() for name, value in model.state_dict().items()}
+    renew(model, adam, query_gain=2.0)
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, stepped[name])}
+    assert changed and all(name.startswith(("visual.transformer.resblocks.5.", "visual.proj")) for name in changed)
+    assert before.keys() == model.state_dict().keys()
+    q, k, _ = model.visual.transformer.resblocks[-1].attn.in_proj_weight.detach().chunk(3)
+    assert q.std() / k.std() == pytest.approx(2, rel=0.1)
+    assert not any(p in adam.state for p in model.visual.transformer.resblocks[-1].parameters())
+
+
+def test_the_second_part_of_the_curriculum_replaces_the_first():
+    config = ClipConfig(first=("single",), then=("few",), change=(10, 20), batch=200)
+    assert [progress(config, step) for step in (0, 10, 15, 20, 99)] == [0, 0, 0.5, 1, 1]
+    share = [kinds(config, step, np.random.default_rng(0)).count("few") / 200 for step in (5, 15, 25)]
+    assert share[0] == 0 and 0.4 < share[1] < 0.6 and share[2] == 1
 
 
 def test_both_files_together_fit():
@@ -199,7 +245,23 @@ def test_pictures_are_drawn_once(tmp_path):
 @pytest.mark.parametrize(
     ("train", "config"),
     [
-        (train_clip, ClipConfig(count=4, steps=4, batch=4, device="cpu", precision="float32")),
+        (
+            train_clip,
+            ClipConfig(
+                count=4,
+                steps=4,
+                batch=4,
+                first=("single",),
+                then=("many",),
+                change=(0, 2),
+                renewed=3,
+                late=0.5,
+                whole=1,
+                snapshots=2,
+                device="cpu",
+                precision="float32",
+            ),
+        ),
         (train_dino, DinoConfig(count=4, steps=4, batch=2, device="cpu", precision="float32", prototypes=16, frozen=1)),
     ],
 )
@@ -238,15 +300,15 @@ def test_clip_names_single_things(clip, single):
     assert naming(clip, pictures(single), contents(single)[0], THINGS) >= 95
 
 
-def test_dino_neighbours_lie_on_the_same_ground(dino, single):
-    """Well above an untrained network of the same architecture; for things see the model card."""
+def test_dino_neighbours_are_the_same_things_on_the_same_ground(dino, single):
+    """Above an untrained network of the same architecture; how far above pixels is on the model card."""
     bank = Scenes("train", 600, seed=7, kind="single")
     torch.manual_seed(0)
     scores = []
     for model in (dino, type(dino)(**DINO_TINY).eval()):
         stored, asked = features(model, pictures(bank)), features(model, pictures(single))
-        scores.append(knn(stored, contents(bank)[1], asked, contents(single)[1], 20))
-    assert scores[0] > scores[1] + 8
+        scores.append([knn(stored, contents(bank)[i], asked, contents(single)[i], 20) for i in range(2)])
+    assert scores[0][0] > scores[1][0] + 4 and scores[0][1] > scores[1][1] + 4
 
 
 def test_knn_against_scikit_style_voting():
@@ -260,21 +322,42 @@ def test_knn_against_scikit_style_voting():
     assert knn(bank, labels, queries, truth, 7) == pytest.approx(100 * hits / 8)
 
 
-def test_segmentation_score_is_the_mean_iou_over_the_whole_set():
+def test_the_exam_asks_what_a_segmentation_answers():
+    """mIoU of the patches of an enlarged picture, against labels of the product at the middle of each patch."""
     from clearclip import Segmenter, load
-    from clearclip.methods.recipes import RECIPES
     from clearclip.segmentation.windows import Windows
-    from clearclip.zoo.quality import segmentation
 
-    scenes = Scenes("test", 3)
-    segmenter = Segmenter(load("clip_tiny"), scenes.classes, "sclip", windows=Windows(64, 320, 64, 32))
-    pairs = [(segmenter(sample.image).labels, sample.label) for sample in (scenes[i] for i in range(3))]
-    guess, truth = (np.stack(part) for part in zip(*pairs, strict=True))
-    unions = [np.sum((guess == c) | (truth == c)) for c in range(26)]  # a class that is in neither does not count
-    iou = [np.sum((guess == c) & (truth == c)) / unions[c] if unions[c] else np.nan for c in range(26)]
-    scores = segmentation(load("clip_tiny"), load("dino_tiny"), 3)
-    assert set(scores) == set(RECIPES)
-    assert scores["sclip"] == pytest.approx(
-        {"all": 100 * np.nanmean(iou), "things": 100 * np.nanmean(iou[:18]), "stuff": 100 * np.nanmean(iou[18:])},
-        abs=1e-3,
-    )
+    exam = Exam(count=4)
+    answers = exam(build_clip_tiny())
+    scenes = Scenes("test", 4, seed=3)
+    segmenter = Segmenter(load("clip_tiny"), scenes.classes, "clearclip", windows=Windows(64, 64, 64, 64))
+    logits = [next(iter(segmenter.logits([scenes[i].image])))["clearclip"].windows[0][1] for i in range(4)]
+    guess = torch.stack([one.argmax(0).flatten() for one in logits])
+    expected = ious(guess, exam.labels["scenes"], 26).nanmean().item()
+    assert answers.miou.sel(recipe="clearclip", dataset="scenes").item() == pytest.approx(expected, abs=1e-3)
+    assert set(answers.dataset.values) == set(DRAWN) and answers.sizes["layer"] == 6
+
+
+def test_ious_against_their_definition():
+    guess, truth = torch.randint(0, 3, (4, 50)), torch.randint(0, 3, (4, 50))
+    truth[0, :7] = 255
+    known = truth != 255
+    expected = [
+        100 * ((guess == c) & (truth == c)).sum() / (((guess == c) | (truth == c)) & known).sum() for c in range(3)
+    ]
+    torch.testing.assert_close(ious(guess, truth, 3), torch.stack(expected))
+
+
+def test_the_study_runs_every_combination_once_and_goes_on(tmp_path, monkeypatch):
+    config = StudyConfig(
+        folder=tmp_path / "study", pictures=tmp_path / "pictures", blocks=(2, 3), kinds=("single",), ground=(0.1,),
+        late_blocks=(2,), count=4, steps=4, batch=4, every=2, scenes=4,
+    )  # fmt: skip
+    study(config)
+    result = results.read(tmp_path / "study/study.nc")
+    assert result.sizes["step"] == 2 and result.sizes["layer"] == 3 and result.late.values.tolist() == [0.0, 0.95]
+    assert np.isnan(result.entropy.sel(blocks=2, late=0.0, layer=3)).all()
+    assert np.isnan(result.miou.sel(blocks=3, late=0.95)).all() and not np.isnan(result.miou.sel(late=0.0)).any()
+    monkeypatch.setattr("clearclip.zoo.train_clip.main", None)  # nothing is trained twice
+    study(config)
+    xr.testing.assert_equal(results.read(tmp_path / "study/study.nc"), result)
