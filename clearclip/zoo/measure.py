@@ -11,8 +11,8 @@ from open_clip import OPENAI_IMAGENET_TEMPLATES
 from open_clip.model import CLIP
 from torch import Tensor
 
-from clearclip.datasets.drawn.things import THINGS
 from clearclip.datasets.drawn.scenes import CLASSES, CLASSES_WITH_BACKGROUND, Scenes
+from clearclip.datasets.drawn.things import THINGS
 from clearclip.methods.dense import DenseEncoder
 from clearclip.methods.recipes import RECIPES, Recipe
 from clearclip.models.backbone import Backbone, OpenClipBackbone, Weights

@@ -12,16 +12,14 @@ from timm.models import VisionTransformer
 from torch import Tensor
 
 from clearclip.cli import parse, run
-from clearclip.datasets import DRAWN
 from clearclip.datasets.drawn.captions import facts
-from clearclip.datasets.drawn.scenes import Scenes
+from clearclip.datasets.drawn.scenes import VARIANTS, Scenes
 from clearclip.datasets.drawn.textures import STUFF
 from clearclip.datasets.drawn.things import THINGS
 from clearclip.evaluation.run import evaluate
 from clearclip.methods.recipes import RECIPES, Recipe
 from clearclip.models.backbone import Backbone
 from clearclip.models.load import load
-from clearclip.segmentation.windows import Windows
 from clearclip.zoo import CLIP_TINY, DINO_TINY, WEIGHTS, build_clip_tiny, build_dino_tiny, tokenizer
 from clearclip.zoo.measure import ALPHAS, class_embeddings, recipes, statistics
 from clearclip.zoo.pictures import normalise, stack
@@ -97,7 +95,7 @@ def segmentation(model: Backbone, proxy: Backbone, count: int) -> pd.DataFrame:
     """
     swept = {recipe.name: recipe for recipe in (*RECIPES.values(), *recipes(model.depth), *scaled())}
     columns = {}
-    for name, stuff in DRAWN.items():
+    for stuff, (name, _) in VARIANTS.items():
         chosen = swept if name == "scenes" else RECIPES
         scenes = Scenes("test", count, stuff=stuff)
         result = evaluate(model, scenes, chosen.values(), proxy=proxy, progress=False).squeeze(("model", "dataset"))

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 import xarray as xr
 
-from clearclip.runs import results
 from clearclip.cli import parse, run
+from clearclip.runs import results
 from clearclip.segmentation.style import save
 from clearclip.zoo import CLIP_TINY, build_clip_tiny, study_figures, train_clip
 from clearclip.zoo.measure import Exam, along

@@ -8,12 +8,12 @@ import xarray as xr
 from open_clip import OPENAI_IMAGENET_TEMPLATES
 from safetensors.torch import load_file
 
-from clearclip.runs import results
 from clearclip.datasets import DRAWN
 from clearclip.datasets.drawn.captions import Caption
+from clearclip.datasets.drawn.scenes import Scenes
 from clearclip.datasets.drawn.textures import STUFF
 from clearclip.datasets.drawn.things import THINGS
-from clearclip.datasets.drawn.scenes import Scenes
+from clearclip.runs import results
 from clearclip.zoo import (
     CLIP_TINY,
     DINO_TINY,
