@@ -59,7 +59,7 @@ def measure(
 
     >>> import clearclip
     >>> from clearclip.datasets import load
-    >>> result = measure(clearclip.load("dino_tiny"), load("scenes", count=2), layers=[12], progress=False)
+    >>> result = measure(clearclip.load("dino_tiny"), load("scenes", count=2), layers=[6], progress=False)
     >>> dict(result.miou.sizes)
     {'model': 1, 'dataset': 1, 'layer': 1, 'feature': 3, 'similarity': 2}
     """

@@ -1,7 +1,7 @@
 """The two small models that come with the package: a CLIP and a DINO trained on the same drawn scenes.
 
 ``clip_tiny`` is open_clip's own `CLIP`, ``dino_tiny`` timm's own `VisionTransformer`; both have the same transformer:
-12 pre-norm blocks, width 96, 3 heads, patch 8, 64-pixel pictures, a normalisation before the blocks, exact GELU, a CLS.
+6 pre-norm blocks, width 96, 3 heads, patch 8, 64-pixel pictures, a normalisation before the blocks, exact GELU, a CLS.
 """
 
 import re

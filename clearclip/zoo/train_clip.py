@@ -46,7 +46,7 @@ class Config:
     renewed: int = 900  # the step before which the last block and the visual projection begin anew; -1 for never
     query_gain: float = 2.0  # the last block's new query weights are so many times the library's
     ground: float = 0.05  # share of captions about things that name the ground, too
-    part: float = 1.0  # share of captions that name any number of the things, not nearly all
+    part: float = 1.0  # share of captions that name one to four of the things, not nearly all
     blocks: int = CLIP_TINY["vision_cfg"]["layers"]
     seed: int = 0
     steps: int = 6_000
