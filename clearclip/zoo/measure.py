@@ -15,7 +15,9 @@ from clearclip.datasets.drawn.scenes import CLASSES, CLASSES_WITH_BACKGROUND, Sc
 from clearclip.datasets.drawn.things import THINGS
 from clearclip.methods.dense import DenseEncoder
 from clearclip.methods.recipes import RECIPES, Recipe
-from clearclip.models.backbone import Backbone, OpenClipBackbone, Weights
+from clearclip.models.backbone import Backbone
+from clearclip.models.open_clip import OpenClipBackbone
+from clearclip.models.weights import Weights
 from clearclip.zoo import PREPROCESS, tokenizer
 from clearclip.zoo.pictures import normalise, stack
 
