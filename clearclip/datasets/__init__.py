@@ -21,9 +21,12 @@ BENCHMARKS: dict[str, type[Benchmark]] = {
 }
 
 
-DRAWN: dict[str, Literal["named", "background", "ignored"]] = {  # name → what becomes of stuff: a class of its own, class 0, or ignored
-    "scenes": "named", "scenes_background": "background", "scenes_things": "ignored",
-}  # fmt: skip
+# What becomes of stuff: a class of its own, class 0, or ignored.
+DRAWN: dict[str, Literal["named", "background", "ignored"]] = {
+    "scenes": "named",
+    "scenes_background": "background",
+    "scenes_things": "ignored",
+}
 DATASETS = (*BENCHMARKS, "folder", *DRAWN)
 
 
