@@ -70,7 +70,11 @@ class Choice:
         return self.images or tuple(on_disk[:1]) or ("photographs",)
 
 
-DEMO = Choice(dataset=("scenes", "scenes_background"), images=("photographs", "scenes"), running=Running(limit=32))
+DEMO = Choice(
+    dataset=("scenes", "scenes_things", "scenes_background"),
+    images=("photographs", "scenes"),
+    running=Running(limit=32),
+)
 
 
 @dataclass(frozen=True)
@@ -128,11 +132,11 @@ def _prototypes(choice: Choice, result: Result) -> Any:
 
 
 def _maps(benchmark: str, turn: int, choice: Choice, result: Result) -> Any:
-    """Pictures of the benchmark that the paper shows; where it was not named, others of the first data set."""
+    """Pictures of the benchmark that the paper shows; where it was not named, other pictures of the data sets in turn."""
     there = [text for text in choice.dataset if text.partition(":")[0] == benchmark]
     return maps.Options(
         models=choice.models(choice.readers[:1]),
-        labelled=Labelled(tuple(there or choice.dataset)[:1]),
+        labelled=Labelled(tuple(there[:1]) or (choice.dataset[turn % len(choice.dataset)],)),
         first=0 if there else turn * PICTURES,
         running=replace(choice.running, limit=PICTURES),
         result=result,

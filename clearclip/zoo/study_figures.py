@@ -60,13 +60,14 @@ def learning(curve: xr.Dataset, turns: Mapping[int, str]) -> Figure:
 def gaps(study: xr.Dataset, ground: float) -> Figure:
     """ClearCLIP's mIoU minus CLIP's over the short trainings: one panel per kind of pictures, one line per depth."""
     with style():
-        figure, panels = plt.subplots(2, 3, figsize=(6.8, 4.4), sharex=True, sharey="row")
-        for column, (kind, title) in enumerate(KINDS.items()):
+        kinds = [kind for kind in KINDS if kind in study.kind]
+        figure, panels = plt.subplots(2, len(kinds), figsize=(6.8, 4.4), sharex=True, sharey="row", squeeze=False)
+        for column, kind in enumerate(kinds):
             chosen = study.sel(kind=kind, ground=ground)
             for axes, dataset in zip(panels[:, column], ("scenes", "scenes_things"), strict=True):
                 lines(axes, chosen.miou.sel(dataset=dataset))
                 axes.axhline(0, color="#555555", linewidth=0.8)
-            panels[0, column].set_title(title)
+            panels[0, column].set_title(KINDS[kind])
             panels[1, column].set_xlabel("step")
         panels[0, 0].set_ylabel("ClearCLIP − CLIP\nthings and stuff (mIoU)")
         panels[1, 0].set_ylabel("ClearCLIP − CLIP\nthings only (mIoU)")
@@ -94,7 +95,7 @@ def lines(axes: Axes, miou: xr.DataArray) -> None:
             if line.notnull().any():
                 reads = ", reads late" if late else ""
                 axes.plot(
-                    line.step, line, marker="s" if late else "o", markersize=3, color=DEPTHS[int(blocks)],
+                    line.step, line, marker="s" if late else "o", markersize=3, color=DEPTHS.get(int(blocks), "#555555"),
                     linestyle=(0, (4, 1.5)) if late else "-", label=f"{blocks} blocks{reads}",
                 )  # fmt: skip
 
@@ -102,20 +103,21 @@ def lines(axes: Axes, miou: xr.DataArray) -> None:
 def streams(study: xr.Dataset, ground: float) -> Figure:
     """Entropy of X_res per block at the end of the short trainings: one panel per kind of pictures."""
     with style():
-        figure, panels = plt.subplots(1, 3, figsize=(6.8, 2.6), sharey=True)
-        for axes, (kind, title) in zip(panels, KINDS.items(), strict=True):
+        kinds = [kind for kind in KINDS if kind in study.kind]
+        figure, panels = plt.subplots(1, len(kinds), figsize=(6.8, 2.6), sharey=True, squeeze=False)
+        for axes, kind in zip(panels[0], kinds, strict=True):
             end = study.entropy.sel(kind=kind, ground=ground).isel(step=-1)
             for late in end.late.values:
                 for blocks in end.blocks.values:
                     line = end.sel(late=late, blocks=blocks).dropna("layer")
                     if line.size:
                         axes.plot(
-                            line.layer, line, marker="s" if late else "o", markersize=3, color=DEPTHS[int(blocks)],
+                            line.layer, line, marker="s" if late else "o", markersize=3, color=DEPTHS.get(int(blocks), "#555555"),
                             linestyle=(0, (4, 1.5)) if late else "-",
                             label=f"{blocks} blocks{', reads late' if late else ''}",
                         )  # fmt: skip
-            axes.set(title=title, xlabel="block", ylim=(0, 1))
+            axes.set(title=KINDS[kind], xlabel="block", ylim=(0, 1))
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        panels[0].set_ylabel("entropy of X_res")
+        panels[0, 0].set_ylabel("entropy of X_res")
         legend(figure)
     return figure
