@@ -100,7 +100,7 @@ def evaluation(pictures, batch_size=2, **how):
 
 
 def prototypes(pictures, batch_size=2, **how):
-    return measure(clearclip.load("dino_tiny"), pictures, layers=[1, 12], short_side=32, batch_size=batch_size, **how)
+    return measure(clearclip.load("dino_tiny"), pictures, layers=[1, 6], short_side=32, batch_size=batch_size, **how)
 
 
 MEASUREMENTS = {case.__name__: case for case in (brightness, statistics, evaluation, prototypes)}

@@ -43,5 +43,5 @@ def test_layers_measures_every_layer_of_the_shipped_model(tmp_path):
     done = here("analysis.layers", *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     values = by_layer(read(tmp_path / "layers.nc"))
-    assert dict(values.sizes) == {"model": 1, "dataset": 1, "layer": 12, "feature": 3}
+    assert dict(values.sizes) == {"model": 1, "dataset": 1, "layer": 6, "feature": 3}
     assert not values.isnull().any() and files(tmp_path) == ["layers.csv", "layers.nc", "layers.png"]

@@ -109,7 +109,7 @@ def test_fig4a_marks_the_readings_in_the_panels_of_clip_only(statistics):
     for i, axes in enumerate(figure.axes):
         open_markers = [line for line in axes.lines if line.get_marker() == "d"]
         assert [line.get_ydata()[0] for line in open_markers] == ([1.0, 0.0] if i % 2 == 0 else [])
-        assert all(line.get_xdata()[0] == 12 for line in open_markers)
+        assert all(line.get_xdata()[0] == 6 for line in open_markers)
     assert "CLIP-B/16" in figure.get_supxlabel() and "drawn scenes" in figure.get_supxlabel()
 
 

@@ -34,19 +34,19 @@ def model():
 
 @pytest.fixture(scope="module")
 def dataset(model):
-    return similarity_maps(model, pictures(["photographs"], 2), (0.5, 0.25), layers=[1, 12])
+    return similarity_maps(model, pictures(["photographs"], 2), (0.5, 0.25), layers=[1, 6])
 
 
 def test_maps_are_those_of_the_model_itself(model, dataset):
     assert dict(dataset.similarity.sizes) == {"model": 1, "image": 2, "layer": 2, "feature": 3, "row": 8, "column": 8}
     assert (int(dataset.query_row[0]), int(dataset.query_column[0])) == (4, 2)
     image = model.transform()(pictures(["photographs"], 1)[0].read())[None]
-    with torch.inference_mode(), Probe(model, [12], keep=True) as probe:
+    with torch.inference_mode(), Probe(model, [6], keep=True) as probe:
         model(image)
-    x = probe[12, "X_attn"][0, 1:].double().numpy()
+    x = probe[6, "X_attn"][0, 1:].double().numpy()
     unit = x / np.linalg.norm(x, axis=-1, keepdims=True)
     np.testing.assert_allclose(
-        dataset.similarity.sel(feature="X_attn", layer=12).values[0, 0],
+        dataset.similarity.sel(feature="X_attn", layer=6).values[0, 0],
         (unit @ unit[4 * 8 + 2]).reshape(8, 8),
         atol=1e-5,
     )
@@ -67,7 +67,7 @@ def test_a_point_outside_is_refused(model):
 def test_the_figure_has_a_row_for_each_feature(dataset):
     figure = plots.similarity(dataset)
     titles = [axes.get_title() for axes in figure.axes]
-    assert titles.count("layer 1") == 1 and titles.count("layer 12") == 1 and titles.count("dino_tiny") == 2
+    assert titles.count("layer 1") == 1 and titles.count("layer 6") == 1 and titles.count("dino_tiny") == 2
     labels = [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()]
     assert labels == [rf"$X_\mathrm{{{name}}}$" for name in ("res", "attn", "sum")] * 2
     with pytest.raises(UserError, match=r"analysis\.similarity"):

@@ -63,7 +63,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def whole(model):
-    return measure(model, few(), layers=[1, 12], short_side=32, batch_size=2, progress=False)
+    return measure(model, few(), layers=[1, 6], short_side=32, batch_size=2, progress=False)
 
 
 # the numbers ----------------------------------------------------------------------------------------------------------
@@ -95,7 +95,7 @@ def test_the_nearest_prototype_is_that_of_the_segmenters_own_labelling():
 
 
 def test_against_explicit_loops(model, whole):
-    dataset, layers = few(), (1, 12)
+    dataset, layers = few(), (1, 6)
     mean, std = (np.array(model.preprocessing[key])[:, None, None] for key in ("mean", "std"))
     maps, shares, truths = [], [], []
     for image, label, _ in dataset.samples:
@@ -205,7 +205,7 @@ def test_another_short_side_does_not_continue_the_run(model, tmp_path):
 
 
 def test_several_data_sets_are_kept_until_their_result_is_written(model, whole, tmp_path):
-    settings, output = {"layers": [1, 12], "short_side": 32, "batch_size": 2, "progress": False}, tmp_path / "mine.nc"
+    settings, output = {"layers": [1, 6], "short_side": 32, "batch_size": 2, "progress": False}, tmp_path / "mine.nc"
     second = few(2)
     second.name = "second"
     got = measure_models([lambda: model], [few(), second], output, **settings)
@@ -238,7 +238,7 @@ def test_broken_pictures_are_counted_in_their_half(model, tmp_path):
     [
         ({"limit": 1}, "at least two"),
         ({"short_side": 7}, "one patch of 8"),
-        ({"layers": [13]}, "1 … 12"),
+        ({"layers": [7]}, "1 … 6"),
         ({"batch_size": 0}, "at least 1"),
     ],
 )
@@ -251,7 +251,7 @@ def test_values_that_are_not_finite_are_refused_by_name(model):
     broken = clearclip.load("dino_tiny")
     with torch.no_grad():
         broken.model.blocks[11].attn.proj.bias[0] = torch.nan
-    with pytest.raises(UserError, match="X_attn of layer 12"):
+    with pytest.raises(UserError, match="X_attn of layer 6"):
         measure(broken, few(2), short_side=32, progress=False)
 
 
@@ -276,7 +276,7 @@ def joined(whole):
 def test_models_and_data_sets_are_joined_and_what_one_lacks_is_nan(joined, whole):
     assert dict(joined.miou.sizes) == {"model": 2, "dataset": 2, "layer": 2, "feature": 3, "similarity": 2}
     np.testing.assert_array_equal(joined.iou.sel(model="dino_tiny", dataset="few"), whole.iou[0, 0])
-    assert joined.miou.sel(model="other", layer=12).isnull().all()
+    assert joined.miou.sel(model="other", layer=6).isnull().all()
     assert joined.iou.sel(dataset="second").isel({"class": slice(3, None)}).isnull().all()
     assert joined.random_weights.values.tolist() == [False, True] and joined.images.dims == ("model", "dataset")
     assert [one.sizes["layer"] for one in prototype_results.panels(joined)] == [2, 2, 1, 1]
@@ -285,10 +285,10 @@ def test_models_and_data_sets_are_joined_and_what_one_lacks_is_nan(joined, whole
 def test_table_and_rows_hold_the_numbers(joined):
     one = next(prototype_results.panels(joined))
     table = prototype_results.table(one)
-    value = one.miou.sel(layer=12, feature="X_attn", similarity="standardised").item()
-    assert table.loc[12, ("standardised", "X_attn")] == value
+    value = one.miou.sel(layer=6, feature="X_attn", similarity="standardised").item()
+    assert table.loc[6, ("standardised", "X_attn")] == value
     rows = prototype_results.tidy(joined)
-    chosen = rows.query("model == 'dino_tiny' and dataset == 'few' and layer == 12 and feature == 'X_attn'")
+    chosen = rows.query("model == 'dino_tiny' and dataset == 'few' and layer == 6 and feature == 'X_attn'")
     chosen = chosen[(chosen.similarity == "standardised") & (chosen["class"] == "mean")]
     assert chosen.iou.tolist() == [value] and not chosen.random_weights.any()
     best = one.miou.sel(similarity="cosine").max().item()
@@ -315,7 +315,7 @@ def test_figure_has_a_line_for_each_feature_and_similarity(joined):
 
 
 def test_command(tmp_path):
-    words = ("--model", "dino_tiny", "--limit", "4", "--layers", "1", "12", "--batch-size", "4")
+    words = ("--model", "dino_tiny", "--limit", "4", "--layers", "1", "6", "--batch-size", "4")
     done = here("analysis.prototypes", *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "dino_tiny on scenes, short side 128 px: mIoU in percent of 2 pictures" in done.stdout
@@ -325,7 +325,7 @@ def test_command(tmp_path):
     assert written == [f"prototypes.{suffix}" for suffix in ("csv", "nc", "png")]
     dataset = prototype_results.read(tmp_path / "results" / "prototypes.nc")
     assert dataset.attrs["command"].startswith("python -m analysis.prototypes --model dino_tiny")
-    assert dataset.feature.values.tolist() == list(FEATURES) and dataset.layer.values.tolist() == [1, 12]
+    assert dataset.feature.values.tolist() == list(FEATURES) and dataset.layer.values.tolist() == [1, 6]
     assert set(pd.read_csv(tmp_path / "results" / "prototypes.csv").similarity) == {"cosine", "standardised"}
     again = ("--data", tmp_path / "results" / "prototypes.nc", "--figure", tmp_path / "again.pdf")
     assert here("analysis.prototypes", *again, cwd=tmp_path).returncode == 0

@@ -37,7 +37,7 @@ COMMANDS = {
                            "--batch-size", "2", "--limit", "5", *TEXTS),
     "analysis.alpha": ("--dataset", "{folder}", "--batch-size", "2", *TEXTS),
     "analysis.entropy": ("--model", "clip_tiny", "--images", "{photos}", "--batch-size", "2"),
-    "analysis.prototypes": ("--model", "dino_tiny", "--dataset", "{folder}", "--layers", "1", "12", "--batch-size", "1"),
+    "analysis.prototypes": ("--model", "dino_tiny", "--dataset", "{folder}", "--layers", "1", "6", "--batch-size", "1"),
 }  # fmt: skip
 
 
