@@ -127,8 +127,9 @@ def draw_row(axes: Sequence[Axes], row: Row, colors: Colors) -> None:
         panel.grid(False)
         panel.spines[:].set_visible(False)
     for panel, name in zip(axes[-len(row.maps) :], row.maps, strict=True):
-        if name in row.accuracy:
-            panel.set_xlabel(f"{row.accuracy[name]:.0f} % of pixels", fontsize=6, labelpad=2)
+        accuracy = row.accuracy.get(name, np.nan)
+        if np.isfinite(accuracy):  # there is none where no pixel has a label
+            panel.set_xlabel(f"{accuracy:.0f} % of pixels", fontsize=6, labelpad=2)
     if row.name:
         axes[0].set_ylabel(row.name, fontsize=7)
 
