@@ -192,7 +192,8 @@ def present(
         style.save(figure(dataset), path)
         written.append(path)
     print("wrote " + ", ".join(map(str, written)))
-    print("\n".join(reading(dataset)))
+    for sentence in reading(dataset):
+        print(sentence)
 
 
 def present_statistics(
@@ -200,7 +201,7 @@ def present_statistics(
     options: Statistics,
     views: Mapping[str, Callable[[xr.Dataset, str], Figure]],
 ) -> None:
-    """`present` for statistics: a table, a figure and a reading of each of some variables."""
+    """`present` for statistics: a table, a figure and, if there is one, a reading of each of some variables."""
     from analysis.probes import store
     from analysis.probes.images import digest
     from analysis.probes.table import layer_table, tidy
@@ -225,7 +226,9 @@ def present_statistics(
         options,
         read=read,
         report=lambda dataset: "\n".join(layer_table(dataset, variable, tokens) for variable in views),
-        reading=lambda dataset: [line for variable in views for line in READINGS[variable](dataset, tokens)],
+        reading=lambda dataset: [
+            sentence for variable in views if variable in READINGS for sentence in READINGS[variable](dataset, tokens)
+        ],
         rows=tidy,
         draw=drawings if len(drawings) > 1 else next(iter(drawings.values())),
         same_pictures=same_pictures,

@@ -12,6 +12,7 @@ import xarray as xr
 from clearclip.cli import Models, facts
 from clearclip.models.checkpoint import file_digest
 from clearclip.models.load import load
+from clearclip.models.named import Named, all_named
 from clearclip.models.names import SHIPPED
 
 # what does not change the numbers
@@ -46,12 +47,14 @@ def reusable(
 
 def _same_weights(models: Models, weights: dict[str, str]) -> bool:
     """Whether the weights that can be hashed without a network, files and shipped ones, are those behind a Dataset."""
-    files = dict(zip(models.model, models.checkpoint, strict=False))
-    for name in models.model:
-        file = files.get(name, Path("-"))
-        if file != Path("-"):
-            if weights.get(name) != file_digest(file):
-                return False
-        elif name in SHIPPED and weights.get(name) != load(name, random=models.random).weights.sha256:
-            return False
-    return True
+    wanted = all_named(models.model, models.checkpoint)
+    return list(weights) == [model.label for model in wanted] and all(
+        weights[model.label] == sha256 for model in wanted if (sha256 := _known_digest(model, models.random))
+    )
+
+
+def _known_digest(model: Named, random: bool) -> str:
+    """The SHA-256 of a model's weights, or nothing where only the hub knows it."""
+    if model.checkpoint is not None:
+        return file_digest(model.checkpoint)
+    return load(model.name, random=random).weights.sha256 if model.name in SHIPPED else ""

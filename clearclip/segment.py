@@ -20,6 +20,8 @@ from clearclip import cli
 from clearclip.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from clearclip.methods.recipes import Recipe
     from clearclip.pixels import Picture
     from clearclip.segmentation.result import Segmentation
@@ -34,9 +36,10 @@ class Task:
 
     classes: str = ""
     """The classes, with commas between them: "horse, grass, sky"; names of one class are joined with |."""
-    recipe: Annotated[tuple[str, ...], tyro.conf.arg(aliases=("--compare",))] = ("clearclip",)
-    """The method: clip, maskclip, sclip, clip_surgery, gem, clearclip, naclip, segearth_ov, resclip, proxyclip, …, or one with
-    knobs turned, as "clearclip alpha=2 affinity=kk". Several are drawn side by side, from one pass through the model."""
+    recipe: Annotated[tuple[str, ...], tyro.conf.arg(aliases=("--compare",))] = ()
+    """The method, by default clearclip: clip, maskclip, sclip, clip_surgery, gem, clearclip, naclip, segearth_ov, resclip,
+    proxyclip, …, or one with knobs turned, as "clearclip alpha=2 affinity=kk". Several are drawn side by side, from one pass
+    through the model."""
     feature: tuple[Literal["X_res", "X_attn", "X_sum"], ...] = ()
     """Feature maps instead of a recipe, drawn side by side."""
     layer: int | None = None
@@ -76,11 +79,13 @@ def main() -> None:
     from clearclip.segmentation.text import class_names
 
     task, running = options.task, options.running
-    if task.recipe != Task().recipe and task.feature:
-        raise UserError("--recipe and --feature exclude each other.")
+    if task.recipe and task.feature:
+        raise UserError(
+            "--recipe and --feature exclude each other: a feature map is what the last block has without a recipe."
+        )
     if task.threshold != "0" and not task.background:
         raise UserError(f"--threshold {task.threshold} turns pixels into background, so it goes with --background.")
-    pictures, classes = sources(options)
+    pictures, truths, classes = sources(options)
     class_names(classes)
     refuse_inside(options.output, pictures.values())
     segmenter = prepared(options, classes)
@@ -90,7 +95,7 @@ def main() -> None:
     with tqdm(total=len(pictures), unit="picture", disable=len(pictures) <= running.batch_size) as bar:
         for readable, broken in batches(pictures, running.batch_size):
             for name, by_recipe in zip(readable, segmenter.each(list(readable.values())), strict=True):
-                deliver(segmenter, by_recipe, name, pictures[name], options.output)
+                deliver(segmenter, by_recipe, name, pictures[name], options.output, truths.get(name))
                 shares += [
                     {"picture": name, "recipe": recipe, "class": cls, "share": share}
                     for recipe, result in by_recipe.items()
@@ -113,16 +118,22 @@ def main() -> None:
     print(f"wrote {table}")
 
 
-def sources(options: Options) -> tuple[dict[str, Picture], str | list[str]]:
-    """The pictures by the names of their results, and the classes; scenes, which the small model knows, by default."""
+def sources(options: Options) -> tuple[dict[str, Picture], dict[str, np.ndarray], str | list[str]]:
+    """Pictures and true labels (H, W) by the names of the results, and the classes.
+
+    By default they are drawn scenes, which the small model knows. Photos have no true labels, and neither have scenes where
+    other classes are asked for.
+    """
     from clearclip.datasets.drawn.scenes import Scenes
     from clearclip.segmentation.files import photos
 
-    limit = options.running.limit
+    task, limit = options.task, options.running.limit
     if options.images:
-        return dict(list(photos(options.images).items())[:limit]), options.task.classes
+        return dict(list(photos(options.images).items())[:limit]), {}, task.classes
     scenes = Scenes("test", SCENES if limit is None else limit, SCENE_SIZE)
-    return {f"scene_{i}": scenes[i].image for i in range(len(scenes))}, options.task.classes or scenes.classes
+    samples = {f"scene_{i}": scenes[i] for i in range(len(scenes))}
+    truths = {} if task.classes or task.background else {name: sample.label for name, sample in samples.items()}
+    return {name: sample.image for name, sample in samples.items()}, truths, task.classes or scenes.classes
 
 
 def prepared(options: Options, classes: str | list[str]) -> Segmenter:
@@ -160,7 +171,7 @@ def which(task: Task) -> list[Recipe]:
     """The recipes that were asked for."""
     from clearclip.methods.recipes import feature_recipe, recipes
 
-    return [feature_recipe(name, task.layer) for name in task.feature] or recipes(task.recipe)
+    return [feature_recipe(name, task.layer) for name in task.feature] or recipes(task.recipe or ("clearclip",))
 
 
 def level(threshold: str) -> float | str:
@@ -172,9 +183,14 @@ def level(threshold: str) -> float | str:
 
 
 def deliver(
-    segmenter: Segmenter, by_recipe: Mapping[str, Segmentation], name: str, picture: Picture, folder: Path
+    segmenter: Segmenter,
+    by_recipe: Mapping[str, Segmentation],
+    name: str,
+    picture: Picture,
+    folder: Path,
+    truth: np.ndarray | None = None,
 ) -> None:
-    """Print and write the results of one picture."""
+    """Print and write the results of one picture; its true labels (H, W), if it has any, stand in the comparison."""
     from clearclip.segmentation.result import side_by_side
     from clearclip.segmentation.style import save
 
@@ -190,7 +206,7 @@ def deliver(
             print(f"  background: {result.threshold}")
     if len(by_recipe) > 1:
         written.append(folder / f"{name}_compare.png")
-        save(side_by_side([by_recipe]), written[-1])
+        save(side_by_side([by_recipe], None if truth is None else [truth]), written[-1])
     print("wrote " + ", ".join(map(str, written)))
 
 

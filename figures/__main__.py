@@ -55,6 +55,7 @@ class Options:
 def main() -> None:
     """The command `python -m figures`."""
     options = cli.parse(Options, __doc__)
+    from clearclip.models.named import named
     from figures.catalogue import entries
     from figures.drawing import Drawings
     from figures.plan import compute, plan, print_plan
@@ -73,7 +74,8 @@ def main() -> None:
         drawings.finish()
         return
     choice = choice_of(options)
-    folder = options.results or Path("results/figures", choice.everyone[0].replace("/", "_").replace(":", "_"))
+    label = named(choice.everyone[0])[0].label.replace("/", "_").replace(":", "_")
+    folder = options.results or Path("results/figures", label)
     steps = plan(selected, choice, folder)
     print_plan(steps, choice)
     if options.plan:

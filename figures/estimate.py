@@ -12,6 +12,7 @@ from analysis.commands import listed
 from clearclip import cli
 from clearclip.datasets import LabelledPictures, parse
 from clearclip.models.backbone import Backbone
+from clearclip.models.named import all_named
 from clearclip.segmentation.segmenter import Segmenter
 from figures.runs import Choice, Run
 
@@ -40,10 +41,10 @@ class Estimate:
 
     @cached_property
     def models(self) -> dict[str, Backbone]:
-        """All models, loaded."""
+        """All models, loaded, by their labels."""
         choice = self.choice
-        loaders = cli.loaders(choice.models(choice.everyone), choice.running)
-        return {name: load() for name, load in zip(choice.everyone, loaders, strict=True)}
+        models = [load() for load in cli.loaders(choice.models(choice.everyone), choice.running)]
+        return {model.name: model for model in models}
 
     @cached_property
     def datasets(self) -> dict[str, LabelledPictures]:
@@ -52,7 +53,7 @@ class Estimate:
 
     def of(self, run: Run, options: Any) -> tuple[int, float]:
         """How many images a run reads for each model, and about how many seconds it takes."""
-        names = options.models.model
+        names = [model.label for model in all_named(options.models.model, options.models.checkpoint)]
         if not run.labels:
             count = len(listed(options.models, options.pictures, options.running))
             return count, sum(count * run.cost * self._one_pass(name) for name in names)

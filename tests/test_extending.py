@@ -194,7 +194,7 @@ def main() -> None:
     options = cli.parse(Options, __doc__)
     from analysis import plots
 
-    commands.present_statistics(run, options, "spread", partial(plots.layer_lines, variable="spread"))
+    commands.present_statistics(run, options, {"spread": partial(plots.layer_lines, variable="spread")})
 
 
 if __name__ == "__main__":

@@ -114,11 +114,7 @@ def segmented(
     label = np.asarray(sample.label)
     known = (label >= 0) & (label < len(segmenter.queries.classes))
     truth = np.where(known, label, np.iinfo(kind).max).astype(kind)
-    accuracy = [
-        float(100 * (result.labels == truth)[known].mean()) if known.any() else np.nan
-        for result in by_recipe
-        if label.size
-    ]
+    accuracy = [result.pixel_accuracy(label) for result in by_recipe if label.size]
     picture = np.asarray(sample.image if scale == 1 else sample.image.resize(size, Image.Resampling.LANCZOS))
     maps = [_nearest(result.labels.astype(kind), size) for result in by_recipe]
     return picture, maps, _nearest(truth, size) if label.size else truth, accuracy

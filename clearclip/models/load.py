@@ -17,7 +17,7 @@ from clearclip.errors import UserError, closest
 from clearclip.models.backbone import Backbone, Plan
 from clearclip.models.checkpoint import load_checkpoint
 from clearclip.models.hub import fetch
-from clearclip.models.named import Named, named
+from clearclip.models.named import Named, all_named, named
 from clearclip.models.names import ALIASES, LIBRARIES, SHIPPED
 from clearclip.models.weights import Weights, fingerprint
 
@@ -87,28 +87,13 @@ def loaders(
     """One loader for each named model, so that only one is in memory at a time; all are checked before the first loads.
 
     Args:
-        names: as for `load`, with labels and checkpoints as `named` takes them.
-        checkpoints: none, or one for each name, with `-` for the hub's weights.
+        names, checkpoints: as `all_named` takes them.
         random, device, precision: as for `load`.
 
     Raises:
-        UserError: a name is unknown or repeated, or checkpoints are missing or do not fit the names in number.
+        UserError: a name is unknown, a checkpoint is missing, or `all_named` raises it.
     """
-    if checkpoints and len(checkpoints) != len(names):
-        raise UserError(f"{len(checkpoints)} checkpoints for {len(names)} models: name one for each, in order.")
-    if not names:
-        raise UserError("no model is named.")
-    models = [model for text in names for model in named(text)]
-    if checkpoints:
-        if any(model.checkpoint for model in models):
-            raise UserError("name checkpoints behind the models or with --checkpoint, not both.")
-        files = [None if file == Path("-") else file for file in checkpoints]
-        models = [replace(model, checkpoint=file) for model, file in zip(models, files, strict=True)]
-    labels = [model.label for model in models]
-    if len(set(labels)) != len(labels):
-        raise UserError(
-            f"a model is named twice. Give each a label of its own: before={models[0].name} after={models[0].name}:FILE."
-        )
+    models = all_named(names, checkpoints)
     for model in models:
         resolve(model.name)
         if model.checkpoint is not None and not model.checkpoint.is_file():

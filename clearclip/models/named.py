@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clearclip.errors import UserError
@@ -57,6 +58,37 @@ def named(text: str) -> list[Named]:
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint file.")
     return [Named(label or name, name, path)]
+
+
+def all_named(names: Sequence[str], checkpoints: Sequence[Path] = ()) -> list[Named]:
+    """The models that some names stand for, each label once.
+
+    Args:
+        names: as `named` takes them.
+        checkpoints: none, or one for each name, with `-` for the weights of its name.
+
+    Raises:
+        UserError: `named` raises it, a label is repeated, or checkpoints do not fit the names in number.
+
+    >>> [(model.label, model.name) for model in all_named(["clip_tiny", "mine=dino_tiny"])]
+    [('clip_tiny', 'clip_tiny'), ('mine', 'dino_tiny')]
+    """
+    if checkpoints and len(checkpoints) != len(names):
+        raise UserError(f"{len(checkpoints)} checkpoints for {len(names)} models: name one for each, in order.")
+    if not names:
+        raise UserError("no model is named.")
+    models = [model for text in names for model in named(text)]
+    if checkpoints:
+        if any(model.checkpoint for model in models):
+            raise UserError("name checkpoints behind the models or with --checkpoint, not both.")
+        files = [None if file == Path("-") else file for file in checkpoints]
+        models = [replace(model, checkpoint=file) for model, file in zip(models, files, strict=True)]
+    labels = [model.label for model in models]
+    if len(set(labels)) != len(labels):
+        raise UserError(
+            f"a model is named twice. Give each a label of its own: before={models[0].name} after={models[0].name}:FILE."
+        )
+    return models
 
 
 def _split(text: str) -> tuple[str, str]:

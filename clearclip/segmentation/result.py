@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,15 @@ class Segmentation:
         """The share of the picture that each class covers."""
         counts = np.bincount(self.labels.ravel(), minlength=len(self.classes))
         return dict(zip(self.classes, (counts / self.labels.size).tolist(), strict=True))
+
+    def pixel_accuracy(self, truth: np.ndarray) -> float:
+        """The share in % of the labelled pixels that have their true class; NaN if no pixel is labelled.
+
+        Args:
+            truth: true labels (H, W); what is no index of a class counts as not labelled.
+        """
+        known = (truth >= 0) & (truth < len(self.classes))
+        return float(100 * (self.labels == truth)[known].mean()) if known.any() else math.nan
 
     def __repr__(self) -> str:
         covered = sorted(self.shares.items(), key=lambda item: -item[1])
@@ -88,17 +98,22 @@ def side_by_side(results: Sequence[Mapping[str, Segmentation]], truth: Sequence[
 
     Args:
         results: for each picture its results by recipe, as `Segmenter.each` gives them.
-        truth: true labels (H, W) of each picture.
+        truth: true labels (H, W) of each picture; with them, each recipe's pixel accuracy stands under its column.
     """
     first = next(iter(results[0].values()))
-    rows = [
-        Row(
-            np.asarray(next(iter(by_recipe.values())).picture),
-            {method_label(name): result.labels for name, result in by_recipe.items()},
-            None if truth is None else truth[i],
-        )
-        for i, by_recipe in enumerate(results)
-    ]
+    rows = [_row(by_recipe, None if truth is None else truth[i]) for i, by_recipe in enumerate(results)]
     title = f"{first.model} · RANDOM WEIGHTS, the picture means nothing" if first.random_weights else first.model
     width = 1.9 if len(titles(rows[0])) > 2 else 2.6
     return draw_rows(rows, explained(rows, first.classes, len(first.classes)), title, first.random_weights, width)
+
+
+def _row(by_recipe: Mapping[str, Segmentation], truth: np.ndarray | None) -> Row:
+    picture = np.asarray(next(iter(by_recipe.values())).picture)
+    results = {method_label(name): result for name, result in by_recipe.items()}
+    maps = {name: result.labels for name, result in results.items()}
+    if truth is None:
+        return Row(picture, maps)
+    accuracy = {name: result.pixel_accuracy(truth) for name, result in results.items()}
+    return Row(
+        picture, maps, truth, accuracy={name: value for name, value in accuracy.items() if not math.isnan(value)}
+    )

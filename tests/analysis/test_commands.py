@@ -10,6 +10,7 @@ from analysis.probes import store
 MODEL = "timm:test_vit.r160_in1k"
 RANDOM = ("--model", MODEL, "--random", "--image-size", "32", "--limit", "2")
 COMMANDS = {
+    "statistics": ("--layers", "5", "6"),
     "entropy": (),
     "maxima": ("--tokens", "all"),
     "channels": ("--normalization", "max"),
@@ -19,6 +20,7 @@ COMMANDS = {
     "similarity": ("--at", "0.9", "0.1"),
     "attention": ("--affinity", "qk", "vv", "--heads", "1", "2", "--query", "0", "1"),
 }
+SEVERAL = {"statistics": ("_entropy", "_maximum", "_frobenius_norm", "_channel_dominance")}  # figures of one command
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -26,18 +28,22 @@ def test_command(command, tmp_path):
     done = here(f"analysis.{command}", *RANDOM, *COMMANDS[command], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "RANDOM WEIGHTS" in done.stdout
-    assert files(tmp_path) == [f"results/{command}.{suffix}" for suffix in ("csv", "nc", "png")]
-    assert f"wrote results/{command}.nc, results/{command}.csv, results/{command}.png" in done.stdout
+    figures = [f"{command}{part}.png" for part in SEVERAL.get(command, ("",))]
+    written = [f"results/{name}" for name in (f"{command}.nc", f"{command}.csv", *figures)]
+    assert files(tmp_path) == sorted(written)
+    assert f"wrote {', '.join(written)}\n" in done.stdout
     dataset = store.read(tmp_path / "results" / f"{command}.nc")
     assert dataset.attrs["command"].startswith(f"python -m analysis.{command} --model {MODEL}")
     assert dataset.random_weights.all() and dataset.attrs["images"] == 2
     rows = pd.read_csv(tmp_path / "results" / f"{command}.csv")
     assert len(rows) and rows.model.eq(MODEL).all() and rows.random_weights.all()
-    with Image.open(tmp_path / "results" / f"{command}.png") as picture:
-        assert min(picture.size) > 300
+    for name in figures:
+        with Image.open(tmp_path / "results" / name) as picture:
+            assert min(picture.size) > 300
     again = here(f"analysis.{command}", "--data", f"results/{command}.nc", "--figure", "again.pdf", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
-    assert (tmp_path / "again.pdf").read_bytes().startswith(b"%PDF")
+    for part in SEVERAL.get(command, ("",)):
+        assert (tmp_path / f"again{part}.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_several_models_own_pictures_and_a_broken_one(photos, tmp_path):

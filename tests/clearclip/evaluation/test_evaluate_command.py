@@ -125,7 +125,10 @@ def test_two_data_sets_and_two_recipes(tmp_path):
     )
     lines = done.stdout.splitlines()
     assert lines[0] == "mIoU in percent, 4 of scenes, 4 of scenes_background"
-    assert lines[-1] == "wrote out/mine.nc, out/mine.csv"
+    assert lines[-3] == "wrote out/mine.nc, out/mine.csv"
+    best = written.miou.sel(dataset="scenes").to_series()
+    assert lines[-2].startswith(f"Best for clip_tiny on scenes: {best.idxmax()[1]}, {best.max():.1f} mIoU, ")
+    assert lines[-1].startswith("Best for clip_tiny on scenes_background: ")
     values = written.miou.squeeze().transpose("recipe", "dataset").values
     for line, recipe, row in zip(lines[3:5], ("clip", "clearclip"), values, strict=True):
         words = line.removeprefix("clip_tiny").split()

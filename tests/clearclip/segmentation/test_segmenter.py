@@ -1,6 +1,7 @@
 import importlib.resources
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,13 +10,14 @@ from PIL import Image
 from skimage.filters import threshold_otsu
 
 from clearclip import load
+from clearclip.datasets.drawn.scenes import Scenes
 from clearclip.errors import UserError
 from clearclip.methods.dense import DenseEncoder
 from clearclip.pictures import BadImage
 from clearclip.pixels import as_picture
 from clearclip.segmentation.labelling import class_scores
 from clearclip.segmentation.overlay import palette
-from clearclip.segmentation.result import Segmentation
+from clearclip.segmentation.result import Segmentation, side_by_side
 from clearclip.segmentation.segmenter import Segmenter
 from clearclip.segmentation.text import embed
 from clearclip.segmentation.windows import Windows
@@ -380,6 +382,10 @@ MISTAKES = {
     "a class twice": (("a.png", "--classes", "sky, sky", *QUICK), "each class once"),
     "no such photo": (("lost.png", "--classes", "a", *QUICK), "lost.png"),
     "compare and feature": (("a.png", "--classes", "a", *QUICK, "--compare", "clip", "--feature", "X_res"), "exclude"),
+    "the default recipe and feature": (
+        ("a.png", "--classes", "a", *QUICK, "--recipe", "clearclip", "--feature", "X_res"),
+        "exclude",
+    ),
     "unknown option": (("a.png", "--classses", "a"), "--classes"),
     "unknown feature": (("a.png", "--classes", "a", "--feature", "X_out"), "X_res"),
     "unknown recipe": (("a.png", "--classes", "a", *QUICK, "--recipe", "cleraclip"), "clearclip"),
@@ -441,3 +447,38 @@ def test_nothing_named_segments_drawn_scenes_with_the_shipped_model(tmp_path):
     assert done.returncode == 0 and "scene_0 [clip]: " in done.stdout
     labels = np.load(tmp_path / "results" / "segment" / "scene_0.npz")
     assert labels["labels"].shape == (192, 192) and not labels["random_weights"] and str(labels["model"]) == "clip_tiny"
+
+
+COMPARE = "clearclip.segmentation.result.side_by_side"
+
+
+def test_a_recipe_is_not_a_picture_though_a_folder_has_its_name(monkeypatch, tmp_path, photo):
+    """The scenes are compared, beside a folder that is called like a recipe, with their true labels."""
+    for folder in ("clearclip", "clip"):
+        (tmp_path / folder).mkdir()
+        photo.save(tmp_path / folder / "a.png")
+    drawn = []
+    monkeypatch.setattr(COMPARE, lambda *given: drawn.append(side_by_side(*given)) or drawn[-1])
+    words = ("--recipe", "clip", "clearclip", "--limit", "1", "--prompts", "photo", "--text-cache", "texts")
+    done = here("clearclip.segment", *words, "--output", "out", cwd=tmp_path)
+    assert done.returncode == 0 and "a.png" not in done.stdout
+    assert (
+        "out/scene_0_compare.png" in done.stdout
+        and pd.read_csv(tmp_path / "out/shares.csv").picture.eq("scene_0").all()
+    )
+    panels = drawn[-1].axes
+    assert [panel.get_title() for panel in panels] == ["photo", "ground truth", "CLIP", "ClearCLIP"]
+    truth = Scenes("test", 1, 192)[0].label
+    for panel, recipe in zip(panels[2:], ("clip", "clearclip"), strict=True):
+        labels = np.load(tmp_path / "out" / f"scene_0_{recipe}.npz")["labels"]
+        assert panel.get_xlabel() == f"{100 * (labels == truth).mean():.0f} % of pixels"
+
+
+def test_scenes_have_no_true_labels_for_other_classes(model, monkeypatch, tmp_path):
+    monkeypatch.setattr("clearclip.models.load.load", lambda *args: model)
+    truths = []
+    monkeypatch.setattr(COMPARE, lambda results, truth: truths.append(truth) or side_by_side(results, truth))
+    for words in (("--classes", "cat, grass"), ("--background",)):
+        done = here("clearclip.segment", *QUICK, "--limit", 1, "--recipe", "clip", "sclip", *words, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert truths == [None, None]
