@@ -30,6 +30,7 @@ def as_picture(image: Picture) -> Image.Image:
     Raises:
         UserError: it is anything else, or normalized already.
 
+    >>> import torch
     >>> as_picture(np.zeros((4, 6, 3), np.uint8)).size, as_picture(torch.ones(3, 4, 6)).getpixel((0, 0))
     ((6, 4), (255, 255, 255))
     """
@@ -66,6 +67,7 @@ def in_memory(source: Any) -> Iterator[Image.Image]:
     Raises:
         UserError: it is nothing of that, or its values are normalized already.
 
+    >>> import torch
     >>> [picture.size for picture in in_memory(torch.zeros(2, 3, 4, 6))]
     [(6, 4), (6, 4)]
     """

@@ -21,6 +21,7 @@ OPTIONS = {
     "analysis.entropy": ("--model", "--images", "--tokens", "--figure"),
     "analysis.maps": ("--recipe", "--classes", "--first"),
     "analysis.prototypes": ("--short-side", "--layers"),
+    "clearclip.completion": ("SHELL",),
     "clearclip.datasets": ("list", "check"),
     "clearclip.evaluate": ("--dataset", "--recipe", "--threshold", "--strict", "--limit", "torchrun"),
     "clearclip.segment": ("--classes", "--recipe", "--compare", "--feature", "--threshold", "--strict", "clearclip"),

@@ -80,6 +80,7 @@ def pictures(source: Any = None, limit: int | None = None) -> list[Picture]:
     (12, 'astronaut.png')
     >>> [picture.name for picture in pictures(["photographs", "scenes"], limit=1)]
     ['astronaut.png', 'scene 0']
+    >>> import numpy as np
     >>> [picture.name for picture in pictures(np.zeros((2, 40, 60, 3), np.uint8))]
     ['picture 0', 'picture 1']
     """

@@ -5,7 +5,8 @@ from dataclasses import fields, replace
 import pytest
 import xarray as xr
 
-from clearclip.methods.recipes import RECIPES, Recipe, feature_recipe
+from clearclip.errors import UserError
+from clearclip.methods.recipes import RECIPES, Recipe, feature_recipe, recipe, recipes
 
 # every knob at a value that is not its default
 TURNED = {
@@ -72,3 +73,50 @@ def test_neither_name_nor_spelling_makes_a_difference():
 
 def test_a_recipe_without_a_layer_reads_the_last_one_of_any_model():
     assert [recipe.reads(24) for recipe in (Recipe("clip"), feature_recipe("X_res", 7))] == [24, 7]
+
+
+@pytest.mark.parametrize("knob", TURNED)
+def test_every_knob_is_turned_in_words(knob):
+    given = {knob: TURNED[knob], **TOGETHER.get(knob, {})}
+    words = " ".join(f"{name}={str(value).replace(' ', '')}" for name, value in given.items())
+    turned = recipe(f"clip {words}")
+    assert turned.name == f"clip {words}" and turned.same(replace(RECIPES["clip"], **given))
+
+
+def test_switches_and_quoted_values():
+    assert all(recipe(f"clip ffn={word}").ffn is False for word in ("no", "False", "off", "0"))
+    assert all(recipe(f"clearclip ffn={word}").ffn is True for word in ("yes", "TRUE", "on", "1"))
+    assert recipe("clip 'affinity=qq + kk'").same(RECIPES["sclip"])
+
+
+MISTAKES = {
+    "cleerclip alpha=2": ("unknown recipe 'cleerclip alpha=2'", "Closest: clearclip"),
+    "clearclip alfa=2": ("'alfa=2' is not a knob and its value", "The knobs are affinity, residual, ffn, alpha"),
+    "clearclip alpha": ("'alpha' is not a knob and its value", "as in alpha=2"),
+    "clearclip alpha = 2": ("'alpha' is not a knob and its value", "as in alpha=2"),
+    "clearclip name=mine": ("'name=mine' is not a knob", "The knobs are"),
+    "clearclip alpha=two": ("alpha is a number, not 'two'", "clearclip alpha=two"),
+    "clearclip alpha=": ("alpha is a number, not ''", ""),
+    "clearclip ffn=maybe": ("ffn is yes or no, not 'maybe'", ""),
+    "clearclip layer=1.5": ("layer is a whole number, not '1.5'", ""),
+    "clearclip stream=x": ("stream is a whole number, not 'x'", ""),
+    "clearclip beta=2": ("beta is a share of the channels between 0 and 1, not 2.0", "clearclip beta=2"),
+    "clearclip beta=nan": ("between 0 and 1", ""),
+    "clip stream=2": ("has no FFN", ""),
+    "clearclip alpha=0": ("nothing is left", ""),
+    "clearclip affinity=qz": ("qz", ""),
+    "clearclip 'affinity=qq": ("cannot be read", ""),
+}
+
+
+@pytest.mark.parametrize("text", MISTAKES)
+def test_a_recipe_that_cannot_be_is_refused_with_what_can(text):
+    with pytest.raises(UserError) as refused:
+        recipe(text)
+    assert all(part in str(refused.value) for part in MISTAKES[text])
+
+
+def test_one_recipe_with_two_settings_is_two_recipes():
+    assert [method.alpha for method in recipes(["clearclip", "clearclip alpha=2"])] == [1.0, 2.0]
+    with pytest.raises(UserError, match="each name once"):
+        recipes(["clearclip alpha=2", "clearclip alpha=2"])

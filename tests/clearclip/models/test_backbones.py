@@ -13,9 +13,9 @@ from PIL import Image
 
 from analysis.probes.probe import Probe
 from clearclip.errors import UserError
-from clearclip.models.checkpoint import fingerprint
 from clearclip.models.load import resolve
 from clearclip.models.timm import TimmBlock
+from clearclip.models.weights import fingerprint
 
 
 @dataclass(frozen=True)
