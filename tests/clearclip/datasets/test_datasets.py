@@ -249,7 +249,9 @@ def test_facts_and_classes_agree(name):
         classes = load(name, count=1).classes if name != "folder" else ["anything"]
     assert facts(name).background == (classes[0] == "background")
     assert not facts(name).threshold or facts(name).background
-    assert facts(name).title.lower().replace("-", "_").split()[0].rstrip(",") == name.removesuffix("_background").removesuffix("_things")
+    assert facts(name).title.lower().replace("-", "_").split()[0].rstrip(",") == name.removesuffix(
+        "_background"
+    ).removesuffix("_things")
 
 
 def test_scenes_are_a_data_set_too():
