@@ -1,6 +1,5 @@
 """Whole feature maps and their strongest channels."""
 
-
 from analysis import plots
 from analysis.probes.feature_maps import feature_maps, peaks
 from analysis.probes.images import pictures
