@@ -87,11 +87,6 @@ def test_a_mistake_gives_one_message_and_code_2(mistake, tmp_path):
     assert files(tmp_path) == []
 
 
-def test_a_mistake_in_a_real_process(tmp_path):
-    done = process("-m", "clearclip.evaluate", "--recipe", "cleraclip", cwd=tmp_path)
-    assert done.returncode == 2 and done.stderr.startswith("error: unknown recipe") and "Traceback" not in done.stderr
-
-
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_continues(tmp_path):
     """A real SIGINT after the second write; the first data set is not evaluated again."""
     code = (

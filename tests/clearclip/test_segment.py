@@ -11,7 +11,8 @@ from clearclip import load
 
 CLASSES = "woman|astronaut, rocket, flag"
 QUICK = (
-    "--model open_clip:ViT-S-32-alt --random --prompts photo --short-side 64 --device cpu --text-cache texts".split()
+    *("--model", "open_clip:ViT-S-32-alt", "--random", "--prompts", "photo"),
+    *("--short-side", "64", "--device", "cpu", "--text-cache", "texts"),
 )
 
 
@@ -100,7 +101,7 @@ def test_a_mistake_gives_one_message_and_code_2(name, tmp_path, photo):
     words, message = MISTAKES[name]
     photo.save(tmp_path / "a.png")
     done = here("clearclip.segment", *words, cwd=tmp_path)
-    assert done.returncode == 2 and message in done.stderr + done.stdout
+    assert done.returncode == 2 and message in done.stderr + done.stdout and "Traceback" not in done.stderr
     assert files(tmp_path) == ["a.png"]
 
 
@@ -117,12 +118,6 @@ def test_mistakes_that_only_the_model_shows(words, message, model, monkeypatch, 
     photo.save(tmp_path / "a.png")
     done = here("clearclip.segment", "a.png", "--classes", "a, b", *QUICK, *words, cwd=tmp_path)
     assert done.returncode == 2 and message in done.stderr
-
-
-def test_a_mistake_in_a_real_process(tmp_path):
-    words = ("lost.png", "--classes", "a", "--model", "clip_vitb32", "--random")
-    done = process("-m", "clearclip.segment", *words, cwd=tmp_path)
-    assert done.returncode == 2 and done.stderr.startswith("error: lost.png") and "Traceback" not in done.stderr
 
 
 def test_a_folder_without_one_picture_that_can_be_read(model, monkeypatch, tmp_path):
