@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
@@ -156,7 +157,7 @@ def present(
     reading: Callable[[xr.Dataset], list[str]],
     rows: Callable[[xr.Dataset], pd.DataFrame],
     draw: Callable[[xr.Dataset], Figure] | Mapping[str, Callable[[xr.Dataset], Figure]],
-    same_pictures: Callable[[xr.Dataset], bool] | None = None,
+    same_pictures: Callable[[xr.Dataset, float], bool] | None = None,
 ) -> None:
     """Compute a door's Dataset, print its table, write .nc, .csv and figure, and end with what the numbers say.
 
@@ -167,7 +168,8 @@ def present(
         reading: the sentences at the end.
         rows: what the .csv holds.
         draw: the figure, or several of them by what is added to their file names.
-        same_pictures: whether the pictures are those of a Dataset. With it, a finished one is used and not computed again.
+        same_pictures: whether the pictures are those of a Dataset that was written at a time. With it, a finished one is
+            used and not computed again.
     """
     from clearclip.segmentation import style
 
@@ -217,9 +219,10 @@ def present_statistics(
                 raise UserError(f"{path} has no {variable}; it has {', '.join(map(str, dataset.data_vars))}.")
         return dataset
 
-    def same_pictures(dataset: xr.Dataset) -> bool:
+    def same_pictures(dataset: xr.Dataset, written: float) -> bool:
         pictures = listed(options.models, options.pictures, options.running)
-        return bool(dataset.attrs["image_list_sha256"] == digest(pictures))
+        same = dataset.attrs["image_list_sha256"] == digest(pictures)
+        return bool(same and all(picture.changed <= written for picture in pictures))
 
     present(
         run,
@@ -258,5 +261,5 @@ def present_sweep(
         reading=reading,
         rows=table.tidy,
         draw=draw,
-        same_pictures=lambda dataset: same_data(options.labelled, dataset),
+        same_pictures=partial(same_data, options.labelled),
     )

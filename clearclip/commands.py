@@ -77,7 +77,7 @@ def computed_or_reused(
     run: Callable[[Options], xr.Dataset],
     options: Options,
     read: Callable[[Path], xr.Dataset],
-    same_pictures: Callable[[xr.Dataset], bool],
+    same_pictures: Callable[[xr.Dataset, float], bool],
 ) -> xr.Dataset:
     """What `computed` gives, or what a door's own output file already holds, with a line that says so."""
     from clearclip.finished import reusable
@@ -90,12 +90,17 @@ def computed_or_reused(
     return dataset
 
 
-def same_data(labelled: cli.Labelled, dataset: xr.Dataset) -> bool:
-    """Whether the data sets that are named still have the pictures and labels that a Dataset was made from."""
+def same_data(labelled: cli.Labelled, dataset: xr.Dataset, written: float) -> bool:
+    """Whether the data sets that are named still have the pictures and labels that a Dataset was made from.
+
+    Their names and sizes tell, and that none was changed after the Dataset was `written`, in seconds since 1970.
+    """
     from clearclip.evaluation.run import data_digest
 
-    digests = [data_digest(pictures) for pictures in cli.datasets(labelled)]
-    return bool(dataset.data_sha256.values.tolist() == digests)
+    opened = cli.datasets(labelled)
+    if dataset.data_sha256.values.tolist() != [data_digest(pictures) for pictures in opened]:
+        return False
+    return all(getattr(pictures, "changed", 0.0) <= written for pictures in opened)  # drawn scenes have no files
 
 
 def door_of(run: Callable[..., object]) -> str:

@@ -48,6 +48,7 @@ class Picture:
         size: bytes of its file.
         source: where it comes from.
         content: SHA-256 of its pixels, or of what its data set is about, where there is no file.
+        changed: when its file was last written, in seconds since 1970; 0 where there is no file.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Picture:
     size: int
     source: str
     content: str = ""
+    changed: float = 0.0
 
 
 def pictures(source: Any = None, limit: int | None = None) -> list[Picture]:
@@ -107,7 +109,7 @@ def _on_disk(roots: list[Path], limit: int | None) -> list[Picture]:
     roots = [root for root in roots if root not in files or root in kept]
     every = {_same(path): (path, root) for root in reversed(roots) for path in reversed(find_images(root)[:limit])}
     by_name = {_name(path, root, several): (path, root) for path, root in reversed(every.values())}
-    return [Picture(name, _reader(path), _size(path), str(root)) for name, (path, root) in by_name.items()]
+    return [_of_file(name, path, str(root)) for name, (path, root) in by_name.items()]
 
 
 def _held(sources: Iterable[Any]) -> Iterator[Picture]:
@@ -127,7 +129,7 @@ def _held(sources: Iterable[Any]) -> Iterator[Picture]:
 def _labelled(dataset: LabelledPictures) -> list[Picture]:
     """The pictures of a data set, each read when it is needed."""
     if isinstance(dataset, LabelledFiles):
-        return [Picture(pair.name, _reader(pair.image), _size(pair.image), dataset.name) for pair in dataset.pairs]
+        return [_of_file(pair.name, pair.image, dataset.name) for pair in dataset.pairs]
     content = hashlib.sha256(dataset.identity.encode()).hexdigest()
     read = [partial(_image, dataset, i) for i in range(len(dataset))]
     return [Picture(f"{dataset.name} {i}", image, 0, dataset.name, content) for i, image in enumerate(read)]
@@ -148,7 +150,7 @@ def _listed(source: str) -> list[Picture] | None:
 
 def _photographs() -> list[Picture]:
     root = Path(str(resources("skimage.data")))
-    return [Picture(name, _reader(root / name), _size(root / name), "photographs") for name in PHOTOGRAPHS]
+    return [_of_file(name, root / name, "photographs") for name in PHOTOGRAPHS]
 
 
 def _scenes() -> list[Picture]:
@@ -180,11 +182,12 @@ def _same(path: Path) -> str:
     return os.path.abspath(path)  # noqa: PTH100 (a link is a picture of its own, and resolve() would follow it)
 
 
-def _size(path: Path) -> int:
+def _of_file(name: str, path: Path, source: str) -> Picture:
     try:
-        return path.stat().st_size
+        file = path.stat()
     except OSError:  # a dangling link: reading it says so, with its name
-        return 0
+        return Picture(name, _reader(path), 0, source)
+    return Picture(name, _reader(path), file.st_size, source, changed=file.st_mtime)
 
 
 def digest(pictures: Sequence[Picture]) -> str:

@@ -11,6 +11,7 @@ Similarity is the cosine, of features as they are ("cosine") or with the channel
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,7 +71,7 @@ def main() -> None:
         reading=reading,
         rows=table.tidy,
         draw=plots.prototypes,
-        same_pictures=lambda dataset: same_data(options.labelled, dataset),
+        same_pictures=partial(same_data, options.labelled),
     )
 
 

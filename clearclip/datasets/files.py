@@ -102,6 +102,11 @@ class LabelledFiles:
         files = (f"{pair.name} {pair.image.stat().st_size} {pair.label.stat().st_size}" for pair in self.pairs)
         return "\n".join([self.name, *self.classes, *files])
 
+    @property
+    def changed(self) -> float:
+        """When a picture or label was last written, in seconds since 1970."""
+        return max(file.stat().st_mtime for pair in self.pairs for file in (pair.image, pair.label))
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name}: {len(self)} pictures, {len(self.classes)} classes)"
 

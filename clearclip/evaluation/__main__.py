@@ -8,6 +8,7 @@ Ctrl-C loses nothing: the same command continues. Several processes or machines:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,9 +42,8 @@ def main() -> None:
     from clearclip.runs import results
 
     output = options.result.output
-    dataset = commands.computed_or_reused(
-        run, options, results.read, lambda dataset: commands.same_data(options.labelled, dataset)
-    )
+    same_pictures = partial(commands.same_data, options.labelled)
+    dataset = commands.computed_or_reused(run, options, results.read, same_pictures)
     print(table.report(dataset))
     commands.print_origin(dataset)
     table.tidy(dataset).to_csv(output.with_suffix(".csv"), index=False)

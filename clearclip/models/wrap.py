@@ -90,7 +90,7 @@ def as_backbone(model: ModelLike) -> Backbone:
         UserError: as `wrap` and `load` do, and for a folder of several checkpoints.
 
     >>> as_backbone("dino_tiny").depth
-    12
+    6
     """
     if isinstance(model, Backbone):
         return model

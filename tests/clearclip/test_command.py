@@ -1,8 +1,10 @@
 """The console script `clearclip`, started as pip's script starts it."""
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from clearclip.doors import COMMANDS, question
 
 ROOT = Path(__file__).parents[2]
+DOOR = re.compile(r"^    (cli\.)?run\(main\)$", re.MULTILINE)
 
 
 def clearclip(*words, cwd):
@@ -33,6 +36,20 @@ def test_the_list_of_commands_in_a_folder_that_has_an_analysis_of_its_own(tmp_pa
     done = clearclip("entropy", "--help", cwd=tmp_path)
     assert done.returncode == 0 and "usage: clearclip entropy" in done.stdout
     assert "None" not in done.stdout and "(default: )" not in done.stdout
+
+
+def test_every_door_is_a_command():
+    files = [file for package in ("analysis", "clearclip", "figures") for file in (ROOT / package).rglob("*.py")]
+    doors = [file.relative_to(ROOT) for file in files if DOOR.search(file.read_text("utf-8"))]
+    assert sorted(".".join(door.with_suffix("").parts) for door in doors) == sorted(COMMANDS.values())
+
+
+def test_every_door_of_the_contract_is_a_command():
+    """The layers above `commands` are the doors of analysis."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+    (layers,) = [contract["layers"] for contract in contracts if contract["name"] == "The rooms of analysis"]
+    doors = " | ".join(layers[1 : layers.index("commands")]).split(" | ")  # the first layer is python -m analysis
+    assert layers[0] == "__main__" and {f"analysis.{door}" for door in doors} <= set(COMMANDS.values())
 
 
 def test_an_unknown_command(tmp_path):

@@ -41,6 +41,7 @@ def measured(cwd, *words, model=f"mine={TINY}:weights.safetensors"):
 def first(photos, tmp_path):
     """The words of a first run."""
     save(tmp_path / "weights.safetensors", seed=0)
+    Image.linear_gradient("L").convert("RGB").save(photos / "a.bmp")
     printed = measured(tmp_path)
     assert HOLDS not in printed
     return printed
@@ -67,11 +68,16 @@ def picture(folder):
     Image.new("RGB", (50, 50), "red").save(folder / "photos/photo_0.png")
 
 
+def picture_of_the_same_size(folder):
+    with Image.open(folder / "photos/a.bmp") as photo:
+        photo.transpose(Image.Transpose.ROTATE_180).save(folder / "photos/a.bmp")
+
+
 def another_picture(folder):
-    Image.new("RGB", (50, 50), "red").save(folder / "photos/a.png")
+    Image.new("RGB", (50, 50), "red").save(folder / "photos/0.png")
 
 
-@pytest.mark.parametrize("change", [weights, picture, another_picture])
+@pytest.mark.parametrize("change", [weights, picture, picture_of_the_same_size, another_picture])
 def test_other_weights_or_pictures_are_measured(change, first, tmp_path):
     before = results.read(tmp_path / "results/entropy.nc")
     change(tmp_path)

@@ -109,7 +109,7 @@ def test_one_file_serves_what_reads_one(data, tmp_path):
 def test_a_missing_run_is_told_with_its_command(data, tmp_path):
     done = here("figures", "fig6", "--data", data, cwd=tmp_path)
     assert done.returncode == 2 and "alpha.nc is missing" in done.stderr
-    assert "python -m analysis.alpha --dataset scenes scenes_background" in done.stderr
+    assert "python -m analysis.alpha --dataset scenes scenes_things scenes_background" in done.stderr
     done = here("figures", "--data", data, cwd=tmp_path)
     assert "left out: fig6" in done.stdout and "left out: fig4a" not in done.stdout
     assert "alpha.nc is missing" in (tmp_path / "figures/output/index.html").read_text()
