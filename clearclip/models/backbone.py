@@ -88,7 +88,7 @@ class Backbone(ABC):
     >>> model = clearclip.load("clip_tiny", random=True, device="cpu")
     >>> inputs = model.block_inputs(torch.zeros(2, 3, 64, 48), layers=[1, 6])
     >>> sorted(inputs), inputs[6].x.shape, model.grid((64, 48))
-    ([1, 12], torch.Size([2, 49, 96]), (8, 6))
+    ([1, 6], torch.Size([2, 49, 96]), (8, 6))
     """
 
     name: str
