@@ -65,6 +65,11 @@ def test_names_of_modules_are_right(page):
         assert (ROOT / name).is_file(), f"{page.name}: {name}"
 
 
+@each_page
+def test_names_of_commands_are_right(page):
+    assert set(re.findall(r"(?:^|`)clearclip (\w+)", page.read_text("utf-8"), re.MULTILINE)) <= set(COMMANDS)
+
+
 def python_of(page):
     """The blocks of Python on a page, in their order."""
     return re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
@@ -112,7 +117,7 @@ def commands(text):
     for line in [*lines, *spans]:
         for command in re.split(r" (?:&&|>>?) ", line):
             words = shlex.split(command, comments=True)
-            if words[0] == "clearclip" and words[1:] and words[1] in COMMANDS:
+            if words[0] == "clearclip" and words[2:] and words[1] in COMMANDS:  # two words are a command's name
                 yield COMMANDS[words[1]].removesuffix(".__main__"), [word for word in words[2:] if "…" not in word]
             elif "-m" in words[:-1]:
                 module, *arguments = words[words.index("-m") + 1 :]
