@@ -8,6 +8,15 @@
 #     name: python3
 # ---
 
+# %%
+# Installs the toolkit where it is missing, from the folder above this notebook.
+from importlib.util import find_spec
+
+if find_spec("clearclip") is None:
+    from IPython import get_ipython
+
+    get_ipython().run_line_magic("pip", "install ..")
+
 # %% [markdown]
 # # 1 · Where does the noise come from?
 #
@@ -37,9 +46,7 @@ import pandas as pd
 
 import clearclip
 from analysis import plots
-from analysis.plots.label_pictures import rows
 from analysis.probes.feature_maps import feature_maps, peaks
-from analysis.probes.images import Picture
 from analysis.probes.label_maps import label_maps
 from analysis.prototypes import run as prototype_run
 from analysis.sweeps import read, recipe_lists
@@ -95,7 +102,7 @@ def measured(predicted: list[np.ndarray], truth: list[np.ndarray]) -> dict[str, 
     }
 
 
-truth = [row.truth for row in rows(maps)]
+truth = [sample.label for sample in samples]
 numbers = {name: measured(list(maps.labels.sel(recipe=name).values[0]), truth) for name in READ}
 numbers["one region"] = {**measured([np.zeros_like(labels) for labels in truth], truth), "right": np.nan}
 pd.DataFrame(numbers).T.round(1)
@@ -150,8 +157,7 @@ last.stack(map=("similarity", "feature")).reset_coords(drop=True).to_pandas().T.
 # real CLIP a few channels of `X_res` tower over all others, and adding `X_attn` changes nothing there.
 
 # %%
-pictures = [Picture(f"picture {i}", lambda i=i: DATA[i].image, 0, DATA.name) for i in ROWS]
-surfaces = feature_maps(model, pictures)
+surfaces = feature_maps(model, [DATA[i].image for i in ROWS])
 plots.feature_maps(surfaces.isel(image=[0]))
 plt.show()
 

@@ -8,6 +8,15 @@
 #     name: python3
 # ---
 
+# %%
+# Installs the toolkit where it is missing, from the folder above this notebook.
+from importlib.util import find_spec
+
+if find_spec("clearclip") is None:
+    from IPython import get_ipython
+
+    get_ipython().run_line_magic("pip", "install ..")
+
 # %% [markdown]
 # # 2 · CLIP against DINO, layer by layer
 #
@@ -32,11 +41,10 @@ import clearclip
 from analysis import plots
 from analysis.probes import store
 from analysis.probes.images import pictures
-from analysis.probes.statistics import FIGURE_4, TOKENS
 
 images = pictures(PICTURES, LIMIT)
 models = [clearclip.load(name) for name in (MODEL, AGAINST)]
-parts = [analysis.collect(model, images, (*FIGURE_4, *TOKENS), progress=False) for model in models]
+parts = [analysis.collect(model, images, list(analysis.STATISTICS), progress=False) for model in models]
 result = store.merge_models(parts)
 print({name: size for name, size in result.sizes.items() if name not in ("channel", "token")})
 

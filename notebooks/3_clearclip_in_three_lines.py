@@ -8,6 +8,15 @@
 #     name: python3
 # ---
 
+# %%
+# Installs the toolkit where it is missing, from the folder above this notebook.
+from importlib.util import find_spec
+
+if find_spec("clearclip") is None:
+    from IPython import get_ipython
+
+    get_ipython().run_line_magic("pip", "install ..")
+
 # %% [markdown]
 # # 3 · ClearCLIP in three lines
 #

@@ -8,6 +8,15 @@
 #     name: python3
 # ---
 
+# %%
+# Installs the toolkit where it is missing, from the folder above this notebook.
+from importlib.util import find_spec
+
+if find_spec("clearclip") is None:
+    from IPython import get_ipython
+
+    get_ipython().run_line_magic("pip", "install ..")
+
 # %% [markdown]
 # # 5 · Your own model
 #
@@ -35,7 +44,6 @@ import clearclip
 from analysis import plots
 from analysis.probes import store
 from clearclip.datasets import Sample, load, parse
-from clearclip.evaluation.table import table
 
 folder = Path(tempfile.mkdtemp())  # for the files that this notebook writes
 
@@ -151,7 +159,7 @@ recipes = [
     base.variant(stream=4),
 ]
 scored = clearclip.evaluate(clip, scenes, recipes, limit=24, progress=False)
-table(scored).round(1)
+clearclip.table(scored).round(1)
 
 # %% [markdown]
 # mIoU in percent. On the small CLIP v-v attention that runs over several blocks beside the residual is far ahead, and
@@ -174,7 +182,7 @@ for i in range(6):
 
 dataset = parse(str(own))
 print(dataset.name, len(dataset), "pictures,", len(dataset.classes), "classes")
-table(clearclip.evaluate(clip, dataset, ["clip", "sclip", "clearclip"], progress=False)).round(1)
+clearclip.table(clearclip.evaluate(clip, dataset, ["clip", "sclip", "clearclip"], progress=False)).round(1)
 
 # %% [markdown]
 # Or anything in Python with a length, items, classes and an `identity` that changes when the data do. Here the same

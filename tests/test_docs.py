@@ -8,12 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from layouts import photo, voc
+from layouts import lines, photo, voc, write
 from safetensors.torch import save_file
 
 import clearclip
 from clearclip import cli
+from clearclip.doors import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -26,7 +28,13 @@ DOORS = [
 ]
 # A reader has the hub's models; here shipped ones and ones with random weights stand in for them. The files that
 # the pages name are made by `reader`.
-STAND_INS = {'"clip_vitb16"': '"clip_tiny"', '"dinov2_vits14"': '"timm:vit_tiny_patch16_224"'}
+STAND_INS = {
+    '"clip_vitb16"': '"clip_tiny"',
+    '"dinov2_vits14"': '"timm:vit_tiny_patch16_224"',
+    "=dinov2_vits14:": "=timm:test_vit:",
+    'load("dino_vits16")': 'load("dino_vits16", random=True)',
+    '"vit_small_patch14_dinov2.lvd142m", pretrained=True': '"test_vit"',
+}
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 
@@ -57,6 +65,11 @@ def test_names_of_modules_are_right(page):
         assert (ROOT / name).is_file(), f"{page.name}: {name}"
 
 
+@each_page
+def test_names_of_commands_are_right(page):
+    assert set(re.findall(r"(?:^|`)clearclip (\w+)", page.read_text("utf-8"), re.MULTILINE)) <= set(COMMANDS)
+
+
 def python_of(page):
     """The blocks of Python on a page, in their order."""
     return re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
@@ -68,9 +81,18 @@ def reader(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     photo(Path("photo.jpg"), 64, 48)
     photo(Path("my/photos/horse.jpg"), 64, 48)
+    photo(Path("photos/photo.png"), 64, 48)
     voc(Path("data/voc"), [0, 1, 2, 255])
-    weights = clearclip.load(STAND_INS['"dinov2_vits14"'].strip('"'), random=True, device="cpu").model.state_dict()
-    save_file(weights, "my_dinov2.safetensors")
+    photo(Path("my_data/images/a.png"), 64, 48)
+    write(Path("my_data/labels/a.png"), np.arange(64 * 48).reshape(48, 64) % 2)
+    lines(Path("my_data/classes.txt"), "sky", "grass")
+    save_file(random_weights(STAND_INS['"dinov2_vits14"'].strip('"')), "my_dinov2.safetensors")
+    for file in ("before.safetensors", "after.safetensors"):
+        save_file(random_weights("timm:test_vit"), file)
+
+
+def random_weights(name):
+    return clearclip.load(name, random=True, device="cpu").model.state_dict()
 
 
 @pytest.mark.filterwarnings("ignore:clip_tiny was never trained on some words")
@@ -90,12 +112,14 @@ class Parsed(Exception):
 def commands(text):
     """The words of every command line in a text: module and arguments."""
     text = text.replace("\\\n", " ")
-    lines = re.findall(r"^[ >]*((?:\w+=\S+ )*(?:python|torchrun|srun) .*)", text, re.MULTILINE)
-    spans = re.findall(r"`((?:python|torchrun) [^`]*)`", text)
+    lines = re.findall(r"^[ >]*((?:\w+=\S+ )*(?:python|torchrun|srun|clearclip) .*)", text, re.MULTILINE)
+    spans = re.findall(r"`((?:python|torchrun|clearclip) [^`]*)`", text)
     for line in [*lines, *spans]:
-        for command in re.split(r" && ", line):
+        for command in re.split(r" (?:&&|>>?) ", line):
             words = shlex.split(command, comments=True)
-            if "-m" in words[:-1]:
+            if words[0] == "clearclip" and words[2:] and words[1] in COMMANDS:  # two words are a command's name
+                yield COMMANDS[words[1]].removesuffix(".__main__"), [word for word in words[2:] if "…" not in word]
+            elif "-m" in words[:-1]:
                 module, *arguments = words[words.index("-m") + 1 :]
                 if re.fullmatch(r"(analysis|clearclip|figures)[\w.]*", module) and "zoo" not in module:
                     yield module, [word for word in arguments if "…" not in word]
