@@ -8,6 +8,7 @@ import pytest
 import xarray as xr
 from commands import files, here, process
 from PIL import Image
+from safetensors.torch import save_file
 from sweeps import sweep
 
 import clearclip
@@ -224,3 +225,18 @@ def interrupting(run):
         raise KeyboardInterrupt
 
     return replace(run, run=interrupted)
+
+
+def test_two_checkpoints_with_labels_are_drawn_and_found_again(photos, tmp_path):
+    tiny = "timm:test_vit.r160_in1k"
+    for seed, name in enumerate(("before", "after")):
+        save_file(clearclip.load(tiny, random=True, seed=seed).model.state_dict(), tmp_path / f"{name}.safetensors")
+    models = [f"{name}={tiny}:{name}.safetensors" for name in ("before", "after")]
+    words = ("fig4a", "--model", *models, "--images", photos, "--limit", 2, "--output", "drawn")
+    done = here("figures", *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    dataset = results.read(tmp_path / "results/figures/before/statistics.nc")
+    assert dataset.model.values.tolist() == ["before", "after"] and (tmp_path / "drawn/fig4a.pdf").is_file()
+    assert "statistics   finished" in here("figures", *words, "--plan", cwd=tmp_path).stdout
+    (tmp_path / "after.safetensors").write_bytes((tmp_path / "before.safetensors").read_bytes())
+    assert "computed from other facts" in here("figures", *words, "--plan", cwd=tmp_path).stdout
