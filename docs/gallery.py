@@ -19,8 +19,8 @@ def main(source: Path) -> None:
         "# Gallery",
         "All of it is drawn by `python -m figures` with the two small models that come with the package, on drawn scenes and 12 "
         "photographs; nothing here is about a real CLIP or DINO unless it says so. `clip_tiny` was "
-        "[chosen because it shows the paper's effect](residual.md); where it still differs from the paper, its card, `clearclip/zoo/weights/clip_tiny.md`, says. "
-        "With real weights: "
+        "[chosen because it shows the paper's effect](residual.md); its card, `clearclip/zoo/weights/clip_tiny.md`, "
+        "says where it still differs from the paper. With real weights: "
         "`python -m figures --model clip_vitb16 --against dino_vitb16 --dataset voc20:data/voc …`.",
     ]
     for entry in ENTRIES.values():
