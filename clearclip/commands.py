@@ -121,10 +121,23 @@ def command_line(run: Callable[[Options], object], options: Options) -> str:
 
 
 def print_origin(dataset: xr.Dataset) -> None:
-    """Say which models have random weights, and how many pictures could not be used."""
+    """Say which models have random weights or are the small ones, and how many pictures could not be used."""
+    from clearclip.runs.results import shipped_models
+
     for model, random in zip(dataset.model.values, dataset.random_weights.values, strict=True):
         if random:
             print(f"{model}: RANDOM WEIGHTS, numbers say nothing about a trained model")
+    for model, name in shipped_models(dataset).items():
+        print(about_shipped(model, name))
     skipped = json.loads(dataset.attrs.get("skipped", "[]"))
     if skipped:
         print(f"skipped {len(skipped)} pictures that could not be used")
+
+
+def about_shipped(model: str, name: str) -> str:
+    """The line below results of a model that comes with the package; `name` is its own, `model` what the result says.
+
+    >>> about_shipped("clip_tiny", "clip_tiny")
+    'clip_tiny: small, trained on drawn scenes; where it differs from the paper: clearclip/zoo/weights/clip_tiny.md'
+    """
+    return f"{model}: small, trained on drawn scenes; where it differs from the paper: clearclip/zoo/weights/{name}.md"

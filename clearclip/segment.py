@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from clearclip import cli
+from clearclip.commands import about_shipped
 from clearclip.errors import UserError
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def main() -> None:
     import pandas as pd
     from tqdm.auto import tqdm
 
+    from clearclip.runs.results import shipped_name
     from clearclip.segmentation.files import batches, refuse_inside
     from clearclip.segmentation.text import class_names
 
@@ -91,6 +93,8 @@ def main() -> None:
     segmenter = prepared(options, classes)
     if segmenter.model.weights.random:
         print(f"{segmenter.model.name}: RANDOM WEIGHTS, the result says nothing about a trained model")
+    if name := shipped_name(segmenter.model.architecture, segmenter.model.weights.name):
+        print(about_shipped(segmenter.model.name, name))
     skipped, shares = 0, []
     with tqdm(total=len(pictures), unit="picture", disable=len(pictures) <= running.batch_size) as bar:
         for readable, broken in batches(pictures, running.batch_size):

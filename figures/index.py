@@ -140,8 +140,9 @@ def banner(drawings: Sequence[Drawn]) -> str:
         names = html.escape(" and ".join(small))
         lines.append(
             f'<p class="banner"><strong>Made with {names}</strong>, small models that were trained on drawn scenes and come with '
-            "the toolkit. They show how the figures are made, not what the paper's models do; their model cards say what they "
-            "share with them. For the real ones name <code>--model</code>, <code>--against</code> and <code>--dataset</code>.</p>"
+            "the toolkit. <code>clip_tiny</code> was chosen because it shows the paper's effect, so it is a demonstration and "
+            "no evidence. Where they differ from the paper, their cards in <code>clearclip/zoo/weights</code> say. For the real "
+            "ones name <code>--model</code>, <code>--against</code> and <code>--dataset</code>.</p>"
         )
     return "\n".join(lines)
 

@@ -71,10 +71,12 @@ plots.label_maps(maps, images=ROWS)
 plt.show()
 
 # %% [markdown]
-# **What one sees.** `X_sum` and `X_res` look alike: here the residual decides. Their regions spill over the outlines.
-# `X_attn` and, more so, `ClearCLIP` follow the things closely. With the real CLIP the paper shows the same, and there
-# the regions also have the right names. Here they do not: the small model calls snow a tree. So two questions have to
+# **What one sees.** `X_sum` and `X_res` set the things apart from the ground, but give them wrong names. `X_attn` names
+# the ground rightly and covers most things with it. `ClearCLIP` finds many of the things, too. So two questions have to
 # be kept apart: *are the regions right*, and *are their names right*?
+#
+# The small CLIP was chosen because it shows the paper's effect. Where it still differs from the paper, a line in bold
+# says so, here and in the other notebooks; its card, `clearclip/zoo/weights/clip_tiny.md`, has all differences.
 
 # %% [markdown]
 # ## The three maps, measured
@@ -108,12 +110,15 @@ numbers["one region"] = {**measured([np.zeros_like(labels) for labels in truth],
 pd.DataFrame(numbers).T.round(1)
 
 # %% [markdown]
-# **In this small model** the regions of the attention output are about as right as those of the residual, with fewer of
-# them, but their names are almost all wrong. `ClearCLIP` inherits that. This is where the small model and the paper
-# part: for the real CLIP-B/16 the paper reports (Fig. 3, mIoU on COCO-Stuff) 4.4 for `X_sum`, 0.01 for `X_res` and 11.6
-# for `X_attn`. There the names are in the attention output and the residual is noise; here it is the other way round.
+# **In the small model** the names are in the attention output. `X_res` has the most regions and hardly a right name,
+# and `X_sum` suffers from it. q-q attention (`ClearCLIP`) adds things to what `X_attn` says of the ground. **The paper**
+# reports the same order for the real CLIP-B/16 (Fig. 3, mIoU on COCO-Stuff): 4.4 for `X_sum`, 0.01 for `X_res` and 11.6
+# for `X_attn`.
 #
-# ## Which layer loses the names?
+# **Different from the paper:** the small model's `X_attn` has hardly more than one region in a picture, while its `X_res`
+# follows the outlines. In the paper's pictures `X_attn` is the clean map.
+#
+# ## Which layer speaks the language of the text?
 #
 # Nothing forces us to read the last block. Reading the three maps of *every* block in the same way gives a "logit lens"
 # for patches, all from one pass over the pictures. mIoU is the mean, over classes, of the overlap between found and
@@ -125,12 +130,15 @@ plots.layers(lens)
 plt.show()
 
 # %%
-read.by_layer(lens).squeeze().to_pandas().round(1)
+by_layer = read.by_layer(lens).squeeze().to_pandas()
+for name in by_layer:
+    print(f"{name} is best in block {by_layer[name].idxmax()}, with {by_layer[name].max():.1f} % mIoU")
+by_layer.round(1)
 
 # %% [markdown]
-# **What one sees in the small model.** The attention output speaks the language of the text in some blocks, in block 11
-# better than the residual that enters it, and not at all in block 12: the last attention does something else. The
-# residual simply collects, and what it has collected by the end is named about as well as anything.
+# **What one sees in the small model.** Only the last attention output speaks the language of the text. The residual
+# speaks it nowhere, and adding it takes most of the mIoU away again. A reason can be given here, because the training
+# is known: `docs/residual.md` reports which changes of the training made the residual hurt.
 #
 # ## Is it only the words?
 #
@@ -147,9 +155,9 @@ last = known.miou.sel(layer=[model.depth - 1, model.depth]).squeeze()
 last.stack(map=("similarity", "feature")).reset_coords(drop=True).to_pandas().T.round(1)
 
 # %% [markdown]
-# **In the small model** the last attention output also knows little of the classes without any text: it parts things
-# from grounds and says no more. The residual keeps what the middle layers knew. Whether this is a matter of size, data
-# or training cannot be told from one small model.
+# **In the small model** the order turns round without the text: the residual knows the classes far better than the
+# attention output. So what the text takes for noise is not empty. It is knowledge in directions that the text does not
+# read, and the last attention translates a part of it.
 #
 # ## The residual from inside
 #
@@ -168,8 +176,10 @@ columns = ["value", "median", "peak over median"]
 strongest.groupby("feature")[columns].agg(lambda values: values.abs().mean()).round(1)
 
 # %% [markdown]
-# **What one sees.** In the small model, too, the residual is many times larger than the attention output, entry by
-# entry, so it decides the sum. But its peaks stand only a few times above the median entry, no more than those of the
+# **What one sees.** In the small model, too, the residual is several times larger than the attention output, entry by
+# entry, so it decides the sum.
+#
+# **Different from the paper:** its peaks stand only a few times above the median entry, no more than those of the
 # attention output. In the real CLIP-B/16 the largest entry of the last `X_res` is about 90 times that of early layers.
 # The small model has the *imbalance* of the paper, not its towering channels.
 #
@@ -177,10 +187,11 @@ strongest.groupby("feature")[columns].agg(lambda values: values.abs().mean()).ro
 #
 # | | the paper, real CLIP-B/16 | here, `clip_tiny` |
 # |---|---|---|
+# | the names are in `X_attn`, so dropping the residual helps | yes | yes |
 # | `X_res` outweighs `X_attn` in the last block | yes | yes |
 # | it does so through a few towering channels | yes | **no** |
-# | regions of `X_attn` follow the things | yes | yes |
-# | the names are in `X_attn`, so dropping the residual helps | yes | **no**: they are in `X_res` |
+# | q-q attention finds more than q-k | yes | yes |
+# | regions of `X_attn` (q-k) follow the things | yes | **no**: mostly one region, named as the ground |
 #
 # ## How to go on
 #

@@ -49,7 +49,7 @@ result = store.merge_models(parts)
 print({name: size for name, size in result.sizes.items() if name not in ("channel", "token")})
 
 # %%
-SOME = [result.layer.values.tolist()[i] for i in (0, 3, 7, -1)]
+SOME = [result.layer.values.tolist()[i] for i in (0, 1, len(result.layer) // 2, -1)]
 
 
 def means(statistic: str, digits: int) -> pd.DataFrame:
@@ -72,9 +72,13 @@ plt.show()
 means("entropy", 2)
 
 # %% [markdown]
-# **What one sees.** In both the entropy of `X_res` and `X_sum` falls from layer to layer, further in the CLIP, while
-# `X_attn` stays high. **The paper** reports the same order for the real pair, and a far clearer contrast: in CLIP-B/16
-# the entropy of `X_res` falls from the middle layers to about 0, in DINO-B/16 it hardly changes.
+# **What one sees.** In the small CLIP the entropy of `X_res` and `X_sum` collapses, in the small DINO it hardly changes.
+# **The paper** reports the same contrast for the real pair: in CLIP-B/16 the entropy of `X_res` falls to about 0, in
+# DINO-B/16 it stays nearly constant.
+#
+# **Different from the paper:** the small CLIP's entropy falls in the first block already, not from the middle layers on,
+# and its `X_attn` loses some, too. A low entropy is also no sign that the residual hurts: `docs/residual.md` has small
+# CLIPs with low entropy whose residual is the better map.
 #
 # ## How large does the largest entry become?
 #
@@ -92,7 +96,8 @@ print("\n".join(f"  {name}: {ratio:.1f}" for name, ratio in zip(result.model.val
 
 # %% [markdown]
 # **The paper** finds a factor of about 90 in the real CLIP, carried by a few channels, and maxima mostly under 10 in
-# the real DINO. Both small models grow, the CLIP more, but by far less.
+# the real DINO. The small DINO stays under 10 as well. **Different from the paper:** the small CLIP's maximum grows by
+# far less than 90 times.
 #
 # ## Is the map carried by a few channels?
 #
@@ -108,9 +113,9 @@ means("channel_dominance", 2)
 
 # %% [markdown]
 # The table has the share of the absolute mass in the five strongest channels; if all channels were alike it would be 5
-# divided by their number, 0.05 for the 96 channels of the small models. **What one sees.** It is about twice that in
-# both models and at every depth: the small CLIP becomes uneven in its entries, but no few channels carry its map, as
-# they do in the real one.
+# divided by their number, 0.05 for the 96 channels of the small models. **What one sees.** It is two to four times that
+# in the small CLIP, most in the first block, and a little more than twice that in the small DINO. **Different from the
+# paper:** no few channels carry the small CLIP's last map, as they do in the real one; its whole stream grows.
 #
 # ## How strong are residual and attention output beside each other?
 #
@@ -126,8 +131,8 @@ ratio = (sizes.sel(feature="X_res") / sizes.sel(feature="X_attn")).reset_coords(
 ratio.sel(layer=SOME).transpose("layer", "model").to_pandas().round(1)
 
 # %% [markdown]
-# The table gives ‖X_res‖ / ‖X_attn‖ in four layers. The residual outweighs the attention output in both models, and in
-# the small DINO mostly even more than in the small CLIP: an imbalance alone is not what makes a residual uneven.
+# The table gives ‖X_res‖ / ‖X_attn‖ in four layers. The residual outweighs the attention output in both models, somewhat
+# more in the CLIP. The DINO's residual stays even all the same, so an imbalance alone is not what makes it uneven.
 #
 # ## Do tokens stand out?
 #
@@ -143,9 +148,9 @@ plt.show()
 means("mean_cosine", 2)
 
 # %% [markdown]
-# **What one sees.** No token of the residual stands out; small models leave nothing to hide in. The mean cosine of the
-# last `X_attn` is high in both: its tokens say nearly the same everywhere, and what differs from place to place is a
-# small remainder.
+# **What one sees.** The tokens of the small CLIP's last `X_attn` say nearly the same everywhere (a mean cosine close to
+# 1), and what differs from place to place is a small remainder. Those of the small DINO differ more. **Different from
+# large real models:** no token of the residual stands out; small models leave nothing to hide in.
 #
 # ## Is it the training, or the shape?
 #
@@ -167,15 +172,14 @@ for training, results in (("trained", parts), ("random weights", untrained)):
 pd.DataFrame(rows).T.sort_index(level=0, sort_remaining=False).round(2)
 
 # %% [markdown]
-# **What one sees.** Without training the two are close to each other; training moves both away from there, with
-# sentences further than with pictures alone. Honesty demands a limit: the two small models were not trained equally
-# long, so part of the difference may be that. Their model cards in `clearclip/zoo/weights` say what each has learnt.
+# **What one sees.** Without training the two are close to each other. Training takes the CLIP far away from there and
+# the DINO hardly. Honesty demands a limit: the two small models were not trained equally long, and the DINO's large
+# weight decay is what keeps its curves flat. Their cards in `clearclip/zoo/weights` say what each has learnt.
 #
 # ## What to take home
 #
-# The *direction* of the paper's Fig. 4 is there in models that are far smaller: the CLIP's residual becomes uneven with
-# depth, the DINO's less so, and `X_attn` stays even in both. The *size* of it is not: nothing here falls to 0 or grows
-# 90-fold.
+# The contrast of the paper's Fig. 4 is there in models that are far smaller: the CLIP's residual becomes uneven, the
+# DINO's stays even. What is not there are the outliers: nothing here falls to 0 or grows 90-fold.
 #
 # ## How to go on
 #

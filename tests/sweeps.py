@@ -53,7 +53,7 @@ def sweep(
         **Recipe.to_coords(recipes),
         "class": classes,
         "architecture": ("model", [f"zoo:{one}" if one.endswith("_tiny") else f"open_clip:{one}" for one in models]),
-        "weights": ("model", ["openai" for _ in models]),
+        "weights": ("model", [f"{one}, shipped" if one.endswith("_tiny") else "openai" for one in models]),
         "weights_sha256": ("model", ["0" * 64 for _ in models]),
         "random_weights": ("model", [one in random for one in models]),
         "precision": ("model", ["fp32" for _ in models]),

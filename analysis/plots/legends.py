@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 
 from analysis.plots.style import PUBLISHED, PUBLISHED_STYLE, SMALL_PRINT, Look
 from analysis.sweeps.labels import dataset_label
-from clearclip.models.names import SHIPPED
+from clearclip.runs import results
 
 TOKENS = {"patches": "patch tokens", "all": "all tokens (CLS and registers included)"}
 
@@ -119,9 +119,5 @@ def images(dataset: xr.Dataset, names: Sequence[str]) -> str:
 
 def shipped(dataset: xr.Dataset) -> str:
     """A line that names the small trained models that come with the package, if a Dataset has any, or nothing."""
-    architectures = np.atleast_1d(dataset.architecture).astype(str)
-    small = np.isin(architectures, [f"zoo:{name}" for name in SHIPPED]) & ~np.atleast_1d(dataset.random_weights).astype(
-        bool
-    )
-    names = np.atleast_1d(dataset.model)[small]
-    return f"{' and '.join(names)}: small, trained on drawn scenes, shipped with the toolkit" if len(names) else ""
+    names = list(results.shipped_models(dataset))
+    return f"{' and '.join(names)}: small, trained on drawn scenes, shipped with the toolkit" if names else ""

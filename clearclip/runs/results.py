@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import xarray as xr
 
 from clearclip.errors import UserError
@@ -67,6 +68,25 @@ def about_model(model: Backbone) -> dict[str, object]:
         "patch_size": model.patch_size,
         "prefix_tokens": model.prefix_tokens,
     }
+
+
+def shipped_name(architecture: str, weights: str) -> str:
+    """The name of a model that has the weights that come with the package, or nothing.
+
+    >>> shipped_name("zoo:clip_tiny", "clip_tiny, shipped, trained on drawn scenes")
+    'clip_tiny'
+    >>> shipped_name("zoo:clip_tiny", "after.safetensors")
+    ''
+    """
+    name = architecture.removeprefix("zoo:")
+    return name if weights.startswith(f"{name}, shipped") else ""
+
+
+def shipped_models(dataset: xr.Dataset) -> dict[str, str]:
+    """Which models of a result have the weights that come with the package: what the result calls them → their names."""
+    columns = (np.atleast_1d(dataset[name]).astype(str) for name in ("model", "architecture", "weights"))
+    names = {model: shipped_name(architecture, weights) for model, architecture, weights in zip(*columns, strict=True)}
+    return {model: name for model, name in names.items() if name}
 
 
 def skipped(datasets: Sequence[xr.Dataset]) -> str:

@@ -1,10 +1,14 @@
 """The commands that measure what is inside the blocks."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
+import torch
 from commands import files, here, process
 from PIL import Image
 
+import clearclip.zoo
 from analysis.probes import store
 
 MODEL = "timm:test_vit.r160_in1k"
@@ -57,6 +61,19 @@ def test_several_models_own_pictures_and_a_broken_one(photos, tmp_path):
     assert "<svg" in (tmp_path / "mine.svg").read_text()
     refused = here("analysis.entropy", *words, "--strict", cwd=tmp_path)
     assert refused.returncode == 2 and "ünïcode bröken.jpg" in refused.stderr
+
+
+def test_the_small_models_are_named_below_the_table_unless_a_file_gave_their_weights(tmp_path):
+    names = ("clip_tiny", "dino_tiny")
+    torch.save(clearclip.load("dino_tiny").model.state_dict(), tmp_path / "mine.pt")
+    words = ("--layers", "6", "--limit", "1", "--checkpoint", "-", "mine.pt")
+    done = here("analysis.entropy", "--model", *names, *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if "differs from the paper" in line]
+    assert lines == [
+        "clip_tiny: small, trained on drawn scenes; where it differs from the paper: clearclip/zoo/weights/clip_tiny.md"
+    ]
+    assert all((Path(clearclip.zoo.__file__).parent / "weights" / f"{name}.md").is_file() for name in names)
 
 
 MISTAKES = {

@@ -154,6 +154,7 @@ def test_photos_of_one_name_do_not_overwrite_each_other(model, monkeypatch, tmp_
 def test_nothing_named_segments_drawn_scenes_with_the_shipped_model(tmp_path):
     done = here("clearclip.segment", "--recipe", "clip", "--prompts", "photo", "--text-cache", "texts", cwd=tmp_path)
     assert done.returncode == 0 and "scene_0 [clip]: " in done.stdout
+    assert "differs from the paper: clearclip/zoo/weights/clip_tiny.md" in done.stdout
     labels = np.load(tmp_path / "results" / "segment" / "scene_0.npz")
     assert labels["labels"].shape == (192, 192) and not labels["random_weights"] and str(labels["model"]) == "clip_tiny"
 
