@@ -79,7 +79,8 @@ def main(source: Path) -> None:
         "# Gallery",
         "All of it is drawn by `clearclip figures` with the two small models that come with the package, on drawn scenes and 12 "
         "photographs. Nothing here is about a real CLIP or DINO unless it says so. `clip_tiny` was [chosen because it shows the "
-        "paper's effect](residual.md); its card, `clearclip/zoo/weights/clip_tiny.md`, says where it still differs. Under each figure stand the command that "
+        "paper's effect](residual.md); its card, `clearclip/zoo/weights/clip_tiny.md`, says where it still differs. "
+        "Under each figure stand the command that "
         "drew it and the one for real weights, which needs a network once, and the data sets.",
         '<div class="overview" markdown>\n\n' + "\n\n".join(overview) + "\n\n</div>",
     ]

@@ -94,6 +94,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_continues(tmp_path):
     """A real SIGINT after the second write; the first data set is not evaluated again."""
     code = (
         "import os, runpy, signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs ignore it
         "from clearclip.runs import results, stream\n"
         "write, left = results.write, [3]\n"
         "stream.SAVE_EVERY = 0\n"
