@@ -127,6 +127,7 @@ INTERRUPTED = """
 import os, runpy, signal
 from clearclip.runs import results, stream
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 write = results.write
 stream.SAVE_EVERY = 0
 
