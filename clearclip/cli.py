@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
@@ -63,8 +64,8 @@ class Labelled:
 
     dataset: tuple[str, ...] = ("scenes",)
     """One or several of those that `python -m clearclip.datasets list` shows: benchmarks with their folders, such as
-    voc20:data/voc (by default below data/); scenes and scenes_background (drawn); or a folder of your own with images/,
-    labels/, classes.txt."""
+    voc20:data/voc (by default below data/); scenes, scenes_things and scenes_background (drawn); or a folder of your
+    own with images/, labels/, classes.txt."""
     names: Literal["clearclip", "standard"] = "clearclip"
     """Class names of ClearCLIP's published run, or the data set's own."""
     split: str | None = None
@@ -207,8 +208,14 @@ def without_empty_defaults(info: StructTypeInfo) -> StructConstructorSpec | None
     )
 
 
+def _note(message: Warning | str, *_: object, **__: object) -> None:
+    """A warning as a command says it, without the file and line that only a programmer asks for."""
+    print(f"note: {message}", file=sys.stderr)
+
+
 def run(main: Callable[[], int | None]) -> NoReturn:
     """Run a command: a user's mistake gives one message and exit code 2, Ctrl-C says that nothing is lost."""
+    warnings.showwarning = _note
     os.environ["MPLBACKEND"] = "agg"  # commands only write files; a notebook keeps its own backend
     if int(os.environ.get("RANK", 0)) > 0:  # of the processes that torchrun starts only the first speaks
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 (open as long as the process lives)

@@ -52,10 +52,11 @@ def attention(dataset: xr.Dataset) -> Figure:
                 fontsize=7.5,
             )
         counts = dataset.attention.notnull().any(("image", "layer", "affinity", "row", "column")).sum("head").values
-        heads = " and ".join(map(str, sorted(set(counts.tolist()))))
+        numbers = sorted(set(counts.tolist()))
+        heads = f"mean over {' and '.join(map(str, numbers))} heads" if numbers != [1] else "one head"
         queries = ", ".join(sorted(set(dataset["query"].values.tolist())))
         scaled = "black is 0, white each map's own 99.5th percentile"
-        small_print(figure, f"attention of: {queries} · mean over {heads} heads · {scaled}")
+        small_print(figure, f"attention of: {queries} · {heads} · {scaled}")
     return figure
 
 
