@@ -220,7 +220,14 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     if int(os.environ.get("RANK", 0)) > 0:  # of the processes that torchrun starts only the first speaks
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 (open as long as the process lives)
     try:
-        sys.exit(main() or 0)
+        try:
+            code = main() or 0
+        finally:
+            sys.stdout.flush()  # here a reader that has gone, such as `head`, can still be told from a failure
+        sys.exit(code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes what is left at its end
+        sys.exit(128 + 13)  # as a shell counts a broken pipe
     except Finished:  # of the processes of a run only the first has something left to write
         sys.exit(0)
     except UserError as error:

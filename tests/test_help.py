@@ -1,6 +1,9 @@
 """Every door tells its options at once, without the libraries that it needs for its work."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,3 +72,12 @@ def test_help_in_a_process_of_its_own(tmp_path):
     assert done.returncode == 0 and "--model" in done.stdout
     assert "tyro" in imported and not {"torch", "xarray", "pandas", "matplotlib"} & imported
     assert not list(tmp_path.iterdir())
+
+
+def test_a_reader_that_has_gone_is_no_failure(tmp_path):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as gone:
+        command = [sys.executable, "-m", "analysis.entropy", "--help"]
+        done = subprocess.run(command, cwd=tmp_path, stdout=gone, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (141, "")
