@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -67,3 +68,22 @@ def test_completion_knows_commands_and_their_options(tmp_path):
     done = clearclip("completion", "bash", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "prototypes" in done.stdout and "--short-side" in done.stdout and "complete -F" in done.stdout
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash to complete in")
+@pytest.mark.parametrize(
+    ("words", "proposals"),
+    [
+        ("clearclip ent", ["entropy"]),
+        ("clearclip entropy --mo", ["--model"]),
+        ("clearclip evaluate --names ''", ["clearclip", "standard"]),
+    ],
+)
+def test_bash_completes(words, proposals, tmp_path):
+    script = clearclip("completion", "bash", cwd=tmp_path).stdout
+    ask = f"""
+    COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); COMP_LINE="{words}"; COMP_POINT=${{#COMP_LINE}}
+    _tyro_clearclip; printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    done = subprocess.run(["bash"], input=script + ask, capture_output=True, text=True)
+    assert (done.stdout.splitlines(), done.stderr) == (proposals, "")
