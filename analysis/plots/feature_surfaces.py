@@ -80,7 +80,7 @@ def draw_surface(axes: Axes3D, values: np.ndarray, color: str, first: int = 0) -
     size = np.abs(values)
     step = 0.07 * max(float(values.max() - values.min()), 1e-12)
     for channel in np.argsort(-size.max(0))[:PEAKS]:
-        token = size[:, channel].argmax()
+        token = int(size[:, channel].argmax())
         _mark_peak(axes, channel, first + token, float(values[token, channel]), step)
     axes.set(xlabel="channel", ylabel="token", xlim=(0, channels), ylim=(first, first + tokens))
     axes.set_box_aspect((1.3, 1, 0.8), zoom=1.02)
