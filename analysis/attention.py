@@ -9,6 +9,7 @@ The library's fused attention stays on: the maps are computed beside it from the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -60,13 +61,13 @@ def main() -> None:
     """The command `python -m analysis.attention`."""
     options = cli.parse(Options, __doc__)
     from analysis import plots
-    from analysis.probes import attention
+    from analysis.probes import attention, store
     from analysis.readings import maps
 
     commands.present(
         run,
         options,
-        read=attention.read,
+        read=partial(store.read_maps, "attention"),
         report=attention.report,
         reading=maps.attention,
         rows=attention.tidy,

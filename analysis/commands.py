@@ -139,7 +139,7 @@ def statistics(options: StatisticsOptions, measured: Sequence[str] | dict[str, S
 def each_model(options: PicturesOptions, measure: Callable[[Backbone, list[Picture]], xr.Dataset]) -> xr.Dataset:
     """One Dataset of `measure(model, pictures)` over all models, of those pictures that can be read."""
     from analysis.probes import store
-    from analysis.probes.images import readable
+    from analysis.probes.samples import readable
 
     pictures = readable(listed(options.models, options.pictures, options.running), options.running.strict)
     return store.merge_models([measure(load(), pictures) for load in loaders(options.models, options.running)])

@@ -9,6 +9,7 @@ it is two pictures and the last layer.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,13 +40,13 @@ def main() -> None:
     """The command `python -m analysis.featuremaps`."""
     options = cli.parse(Options, __doc__)
     from analysis import plots
-    from analysis.probes import feature_maps
+    from analysis.probes import feature_maps, store
     from analysis.readings import maps
 
     commands.present(
         run,
         options,
-        read=feature_maps.read,
+        read=partial(store.read_maps, "feature_map"),
         report=feature_maps.report,
         reading=maps.feature_maps,
         rows=feature_maps.tidy,

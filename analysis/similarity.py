@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,13 +48,13 @@ def main() -> None:
     """The command `python -m analysis.similarity`."""
     options = cli.parse(Options, __doc__)
     from analysis import plots
-    from analysis.probes import similarity
+    from analysis.probes import similarity, store
     from analysis.readings import maps
 
     commands.present(
         run,
         options,
-        read=similarity.read,
+        read=partial(store.read_maps, "similarity"),
         report=similarity.report,
         reading=maps.similarity,
         rows=similarity.tidy,

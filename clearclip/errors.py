@@ -11,6 +11,11 @@ class Finished(Exception):
     """Raised in all processes of a run but the first when their share is done; the command lines exit with code 0."""
 
 
+def overflow_hint(precision: str) -> str:
+    """What to do about values that are not finite, as the end of a message; nothing where the precision is not to blame."""
+    return " In fp16 large residuals overflow: use bf16 or fp32." if precision == "fp16" else ""
+
+
 def closest(name: str, known: list[str], count: int = 4) -> str:
     """The known names nearest to a misspelt one, as text for an error.
 

@@ -163,7 +163,7 @@ def prepared(options: Options, classes: str | list[str]) -> Segmenter:
         recipes,
         task.background,
         threshold,
-        None if short is None else Windows(short, 2048 * short // 448, short, short // 2),
+        None if short is None else Windows.of_side(short),
         cli.templates(options.text),
         cli.text_cache(options.text),
         load(task.proxy, None, options.models.random, running.device, running.precision) if task.proxy else None,

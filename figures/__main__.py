@@ -99,6 +99,7 @@ def main() -> None:
 
 def choice_of(options: Options) -> Choice:
     """The models, data sets and pictures of a command line; the shipped ones where no model is named."""
+    from clearclip.models.named import all_named
     from figures.runs import DEMO, Choice
 
     models, running = options.models, options.running
@@ -112,12 +113,7 @@ def choice_of(options: Options) -> Choice:
         running = replace(running, limit=running.limit or DEMO.running.limit)
         return replace(DEMO, random=models.random, images=options.images or DEMO.images, running=running)
     everyone = (*models.model, *options.against)
-    if len(set(everyone)) != len(everyone):
-        raise UserError("a model is named twice.")
-    if models.checkpoint and len(models.checkpoint) != len(everyone):
-        raise UserError(
-            f"{len(models.checkpoint)} checkpoints for {len(everyone)} models: name one for each, in order."
-        )
+    all_named(everyone, models.checkpoint)  # refuses a model that is named twice, and checkpoints that do not fit
     return Choice(
         models.model, options.against, options.dataset, options.images, models.checkpoint, models.random, running
     )

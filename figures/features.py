@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from analysis import plots
 from analysis.plots.label_pictures import heading, rows
+from analysis.plots.legends import shipped
 from analysis.plots.style import DOUBLE, FEATURE_LABEL, FEATURE_STYLE
 from analysis.sweeps.labels import dataset_label
 from analysis.sweeps.published import reference
@@ -18,7 +19,6 @@ from clearclip.errors import UserError
 from clearclip.segmentation.overlay import draw_row, explained, handles, titles
 from clearclip.segmentation.style import WARNING_COLOR, style
 from figures.readings import also
-from figures.runs import small
 
 SHOWN = ("X_sum", "X_res", "X_attn")
 PICTURES = 3
@@ -98,7 +98,6 @@ def _bars(axes: Axes, layers: xr.Dataset, model: str) -> None:
 def feature_maps(dataset: xr.Dataset) -> Figure:
     """Fig. 9: one row per picture and model, one column per feature."""
     figure = plots.feature_maps(dataset)
-    shipped = small(dataset.model.values[~dataset.random_weights.values.astype(bool)].tolist())
-    if shipped:
-        also(figure, f"{' and '.join(shipped)}: small, trained on drawn scenes, shipped with the toolkit")
+    if line := shipped(dataset.isel(model=~dataset.random_weights.values.astype(bool))):
+        also(figure, line)
     return figure

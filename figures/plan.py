@@ -79,7 +79,7 @@ def compute(step: Step) -> bool:
     except UserError as error:
         print(f"error: {error}", flush=True)
         return False
-    except Exception:
+    except Exception:  # one run that fails leaves the others their turn, after hours of computing
         traceback.print_exc()
         return False
     finally:

@@ -21,7 +21,6 @@ from clearclip.commands import command_line, door_of
 from clearclip.methods.recipes import Recipe
 from clearclip.models.backbone import Backbone
 from clearclip.models.load import has_text
-from clearclip.models.names import SHIPPED
 
 PICTURES = 4  # rows of the figures that show label maps
 
@@ -171,8 +170,3 @@ RUNS: dict[str, Run] = {
 def state(run: Run, options: Any, path: Path) -> Literal["finished", "other facts", "missing"]:
     """Whether the Dataset of a run is there, and whether it was written with these options and these weights."""
     return finished.state(door_of(run.run), options, path)
-
-
-def small(models: Sequence[str]) -> list[str]:
-    """Those of some models that come with the package."""
-    return [model for model in models if model in SHIPPED]

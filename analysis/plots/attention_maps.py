@@ -6,9 +6,9 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from analysis.plots.legends import small_print
-from analysis.plots.panels import free_panels, picture_panel
-from clearclip.errors import UserError
-from clearclip.segmentation.style import WARNING_COLOR, style
+from analysis.plots.panels import free_panels
+from analysis.probes import store
+from clearclip.segmentation.style import WARNING_COLOR, picture_panel, style
 
 
 def attention(dataset: xr.Dataset) -> Figure:
@@ -21,8 +21,7 @@ def attention(dataset: xr.Dataset) -> Figure:
 
     Raises: `UserError` for a Dataset without attention maps.
     """
-    if "attention" not in dataset:
-        raise UserError("this Dataset has no attention maps: write it with python -m analysis.attention.")
+    store.require_maps(dataset, "attention")
     columns = [
         (model, layer, name)
         for model in dataset.model.values.tolist()

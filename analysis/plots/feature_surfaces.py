@@ -12,7 +12,7 @@ from mpl_toolkits.mplot3d.axes3d import Axes3D
 from analysis.plots.legends import small_print
 from analysis.plots.panels import free_panels
 from analysis.plots.style import FEATURE_LABEL, FEATURE_STYLE
-from clearclip.errors import UserError
+from analysis.probes import store
 from clearclip.segmentation.style import WARNING_COLOR, style
 
 PEAKS = 3  # channels marked in a surface
@@ -29,8 +29,7 @@ def feature_maps(dataset: xr.Dataset, tokens: str = "patches") -> Figure:
 
     Raises: `UserError` for a Dataset without feature maps.
     """
-    if "feature_map" not in dataset:
-        raise UserError("this Dataset has no feature maps: write it with python -m analysis.featuremaps.")
+    store.require_maps(dataset, "feature_map")
     features = dataset.feature.values.tolist()
     rows = [
         (model, image, layer)

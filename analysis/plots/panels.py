@@ -119,13 +119,6 @@ def axis_label(variable: xr.DataArray) -> str:
     return name if units == "1" else f"{name} ({units})"
 
 
-def picture_panel(axes: Axes) -> None:
-    """A panel that holds a picture: no ticks, no grid lines, no frame."""
-    axes.set(xticks=[], yticks=[])
-    axes.grid(False)
-    axes.spines[:].set_visible(False)
-
-
 def mark_published(axes: Axes, x: float, miou: float | None, **look: Any) -> None:
     """An open diamond at a published value, nothing where there is none."""
     if miou is not None:

@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.plots.legends import small_print
-from analysis.plots.panels import free_panels, picture_panel
+from analysis.plots.panels import free_panels
 from analysis.plots.style import FEATURE_LABEL, FEATURE_STYLE
-from clearclip.errors import UserError
-from clearclip.segmentation.style import WARNING_COLOR, style
+from analysis.probes import store
+from clearclip.segmentation.style import WARNING_COLOR, picture_panel, style
 
 COLUMNS = 6  # layers that are shown at most
 QUERY = "#FF2D55"
@@ -27,8 +27,7 @@ def similarity(dataset: xr.Dataset) -> Figure:
 
     Raises: `UserError` for a Dataset without similarity maps.
     """
-    if "similarity" not in dataset:
-        raise UserError("this Dataset has no similarity maps: write it with python -m analysis.similarity.")
+    store.require_maps(dataset, "similarity")
     features = dataset.feature.values.tolist()
     cells = [(model, image) for model in dataset.model.values.tolist() for image in dataset.image.values.tolist()]
     every = dataset.layer.values.tolist()

@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 
 from analysis.plots.legends import panel_legend, statistics_caption
 from analysis.plots.lines import draw_layers
-from analysis.plots.panels import free_panels, picture_panel, title
+from analysis.plots.panels import free_panels, title
 from analysis.plots.style import FEATURE_LABEL
 from clearclip.errors import UserError
-from clearclip.segmentation.style import style
+from clearclip.segmentation.style import picture_panel, style
 
 LINES = {
     "norm_ratio": "largest norm\nover median",

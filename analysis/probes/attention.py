@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ import xarray as xr
 from torch import Tensor
 
 from analysis.probes import images as image_source
-from analysis.probes import store
 from analysis.probes.collection import describe_model
 from analysis.probes.table import with_origin
 from clearclip.errors import UserError
@@ -154,17 +152,6 @@ def patches_covered(dataset: xr.Dataset) -> xr.DataArray:
     share = dataset.attention / dataset.attention.sum(("row", "column"))
     covered = share.where(share > 0).pipe(lambda p: -p * np.log(p)).sum(("row", "column")).pipe(np.exp)
     return covered.where(dataset.attention.notnull().any(("row", "column"))).rename("patches_covered")
-
-
-def read(path: Path) -> xr.Dataset:
-    """Read a Dataset of attention maps.
-
-    Raises: `UserError` for another file.
-    """
-    dataset = store.read(path)
-    if "attention" not in dataset:
-        raise UserError(f"{path} has no attention maps: write it with python -m analysis.attention.")
-    return dataset
 
 
 def report(dataset: xr.Dataset) -> str:

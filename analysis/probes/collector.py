@@ -16,7 +16,7 @@ from analysis.probes import store
 from analysis.probes.images import Picture
 from analysis.probes.probe import Probe
 from analysis.probes.statistics import NORMS, Statistic
-from clearclip.errors import UserError
+from clearclip.errors import UserError, overflow_hint
 from clearclip.models.backbone import Backbone
 from clearclip.runs.exact_sum import ExactSum
 from clearclip.runs.stream import Measurement
@@ -135,10 +135,9 @@ class Collector(Measurement[Decoded, Total]):
         if finite.all():
             return
         image, layer, feature = np.argwhere(~finite)[0]
-        hint = " In fp16 large residuals overflow: use bf16 or fp32." if self.model.precision == "fp16" else ""
         raise UserError(
             f"{self.pictures[pictures[image].position].name}: non-finite values in {self.features[feature]} of layer "
-            f"{self.layers[layer]} of {self.model.name}.{hint}"
+            f"{self.layers[layer]} of {self.model.name}.{overflow_hint(self.model.precision)}"
         )
 
     def state(self, total: Total) -> xr.Dataset:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,9 @@ import torch
 import xarray as xr
 
 from analysis.probes import images as image_source
-from analysis.probes import store
 from analysis.probes.collection import describe_model
 from analysis.probes.probe import Probe
 from analysis.probes.table import with_origin
-from clearclip.errors import UserError
 from clearclip.models.block import FEATURES
 from clearclip.models.wrap import ModelLike, as_backbone
 
@@ -83,17 +80,6 @@ def peaks(values: xr.DataArray, count: int = 3) -> pd.DataFrame:
             rows.append((*site, rank, int(channel), token, float(x[token, channel]), float(np.median(size))))
     names = ["model", "image", "layer", "feature", "rank", "channel", "token", "value", "median"]
     return pd.DataFrame(rows, columns=names)
-
-
-def read(path: Path) -> xr.Dataset:
-    """Read a Dataset of feature maps.
-
-    Raises: `UserError` for another file.
-    """
-    dataset = store.read(path)
-    if "feature_map" not in dataset:
-        raise UserError(f"{path} has no feature maps: write it with python -m analysis.featuremaps.")
-    return dataset
 
 
 def report(dataset: xr.Dataset) -> str:

@@ -18,7 +18,7 @@ from clearclip.datasets import BENCHMARKS, LabelledPictures, is_dataset, parse
 from clearclip.datasets.drawn.scenes import Scenes
 from clearclip.datasets.files import LabelledFiles
 from clearclip.errors import UserError
-from clearclip.pictures import BadImage, find_images, read_image
+from clearclip.pictures import find_images, read_image
 from clearclip.pixels import in_memory
 
 PHOTOGRAPHS = (
@@ -47,8 +47,8 @@ class Picture:
         read: decodes it.
         size: bytes of its file.
         source: where it comes from.
-        content: SHA-256 of its pixels, or of what its data set is about, where there is no file.
-        changed: when its file was last written, in seconds since 1970; 0 where there is no file.
+        content: SHA-256 of its pixels or of its data set's identity; empty for a file.
+        changed: when its file was last written, in seconds since 1970; 0 without a file.
     """
 
     name: str
@@ -159,23 +159,6 @@ def _scenes() -> list[Picture]:
 
 
 NAMED: dict[str, Callable[[], list[Picture]]] = {"photographs": _photographs, "scenes": _scenes}
-
-
-def readable(pictures: Sequence[Picture], strict: bool = False) -> list[Picture]:
-    """Those of a few pictures that can be read; the others are named and left out, or refused if `strict`."""
-    good = []
-    for picture in pictures:
-        try:
-            picture.read()
-        except BadImage as error:
-            if strict:
-                raise UserError(f"{error} (refused because of strict)") from error
-            print(f"skipped: {error}")
-        else:
-            good.append(picture)
-    if not good:
-        raise UserError("not one picture could be used.")
-    return good
 
 
 def _same(path: Path) -> str:

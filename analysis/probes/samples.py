@@ -41,6 +41,16 @@ def labelled(dataset: LabelledPictures, first: int = 0) -> Iterator[Callable[[],
     return (partial(dataset.__getitem__, i) for i in range(first, len(dataset)))
 
 
+def readable(photos: Sequence[Picture], strict: bool = False) -> list[Picture]:
+    """Those of a few pictures that can be read, as `usable` finds them."""
+    return usable((partial(_tried, picture) for picture in photos), strict=strict)
+
+
+def _tried(picture: Picture) -> Picture:
+    picture.read()
+    return picture
+
+
 def usable(readers: Iterable[Callable[[], T]], limit: int | None = None, strict: bool = False) -> list[T]:
     """What can be read, up to a number; what cannot is named and left out, or refused if `strict`."""
     if limit is not None and limit < 1:

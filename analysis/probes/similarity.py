@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,7 +12,6 @@ import torch.nn.functional as F
 import xarray as xr
 from torch import Tensor
 
-from analysis.probes import store
 from analysis.probes.attention import thumbnail
 from analysis.probes.collection import describe_model
 from analysis.probes.images import Picture
@@ -108,17 +106,6 @@ def contrast(dataset: xr.Dataset) -> xr.DataArray:
     values = dataset.similarity
     dims = ("row", "column")
     return (values.quantile(0.9, dims) - values.quantile(0.5, dims)).rename("contrast")
-
-
-def read(path: Path) -> xr.Dataset:
-    """Read a Dataset of similarity maps.
-
-    Raises: `UserError` for another file.
-    """
-    dataset = store.read(path)
-    if "similarity" not in dataset:
-        raise UserError(f"{path} has no similarity maps: write it with python -m analysis.similarity.")
-    return dataset
 
 
 def report(dataset: xr.Dataset) -> str:

@@ -33,6 +33,27 @@ def read(path: Path) -> xr.Dataset:
     return dataset
 
 
+MAPS = {  # the variable of a Dataset of maps → what it holds, and the command that writes it
+    "attention": ("attention maps", "attention"),
+    "feature_map": ("feature maps", "featuremaps"),
+    "similarity": ("similarity maps", "similarity"),
+}
+
+
+def require_maps(dataset: xr.Dataset, variable: str, where: object = "this Dataset") -> None:
+    """Refuse a Dataset without one of `MAPS`; raises `UserError` with the command that writes it."""
+    if variable not in dataset:
+        maps, command = MAPS[variable]
+        raise UserError(f"{where} has no {maps}: write it with python -m analysis.{command}.")
+
+
+def read_maps(variable: str, path: Path) -> xr.Dataset:
+    """Read a Dataset of one of `MAPS`; raises `UserError` for another file."""
+    dataset = read(path)
+    require_maps(dataset, variable, path)
+    return dataset
+
+
 def merge_models(datasets: Sequence[xr.Dataset]) -> xr.Dataset:
     """Join results of several models along `model`; what a shallower or narrower one lacks is NaN."""
     if len(datasets) == 1:

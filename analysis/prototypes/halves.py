@@ -24,7 +24,7 @@ from analysis.prototypes.nearest import (
 )
 from analysis.prototypes.pictures import prepared, probed
 from clearclip.datasets import LabelledPictures, Sample
-from clearclip.errors import UserError
+from clearclip.errors import UserError, overflow_hint
 from clearclip.evaluation.run import data_digest
 from clearclip.evaluation.scores import iou_scores
 from clearclip.models.backbone import Backbone
@@ -90,10 +90,9 @@ class Half(Measurement[Sample, T]):
         if finite.all():
             return
         layer, feature = divmod(int(np.argmin(finite)), len(FEATURES))
-        hint = " In fp16 large residuals overflow: use bf16 or fp32." if self.model.precision == "fp16" else ""
         raise UserError(
             f"{', '.join(sample.name for sample in samples)}: non-finite values in {FEATURES[feature]} of layer "
-            f"{self.task.layers[layer]} of {self.model.name}.{hint}"
+            f"{self.task.layers[layer]} of {self.model.name}.{overflow_hint(self.model.precision)}"
         )
 
 

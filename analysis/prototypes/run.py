@@ -13,7 +13,7 @@ from analysis.prototypes.nearest import SIMILARITIES, prototypes
 from analysis.prototypes.table import merge
 from clearclip.datasets import LabelledPictures, as_dataset
 from clearclip.errors import UserError
-from clearclip.evaluation.scores import iou_scores
+from clearclip.evaluation import scores
 from clearclip.models.backbone import Backbone
 from clearclip.models.block import FEATURES
 from clearclip.models.wrap import ModelLike, as_backbone
@@ -102,12 +102,7 @@ def measure_models(
     return merged
 
 
-ATTRS = {
-    "iou": {"long_name": "intersection over union", "units": "%"},
-    "miou": {"long_name": "mIoU", "units": "%"},
-    "pixel_accuracy": {"long_name": "pixel accuracy", "units": "%"},
-    "intersection": {"long_name": "intersection", "units": "pixels"},
-    "union": {"long_name": "union", "units": "pixels"},
+ATTRS = scores.ATTRS | {
     "images": {"long_name": "pictures that were segmented", "units": "1"},
     "prototype_images": {"long_name": "pictures that gave the prototypes", "units": "1"},
     "prototype_patches": {"long_name": "labelled patches of each class in the first half", "units": "patches"},
@@ -117,7 +112,7 @@ ATTRS = {
 def _result(task: Task, learned: xr.Dataset, compared: xr.Dataset) -> xr.Dataset:
     """The Dataset of both halves."""
     model, dataset, cell = task.model, task.dataset, ("model", "dataset")
-    values = iou_scores(compared.confusion.values) | {
+    values = scores.iou_scores(compared.confusion.values) | {
         "images": compared.images.values,
         "prototype_images": learned.images.values,
         "prototype_patches": learned.weights.values,

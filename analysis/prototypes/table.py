@@ -31,12 +31,7 @@ def merge(parts: Sequence[xr.Dataset]) -> xr.Dataset:
     layers = sorted({layer for part in parts for layer in part.layer.values.tolist()})
     classes = list(dict.fromkeys(name for part in parts for name in part["class"].values.tolist()))
     whole = [part.reindex({"layer": layers, "class": classes}) for part in parts]
-    how = {"combine_attrs": "override", "coords": "minimal", "compat": "override", "join": "exact"}
-    rows = []
-    for model in dict.fromkeys(part.model.item() for part in whole):
-        same = [part for part in whole if part.model.item() == model]
-        rows.append(same[0] if len(same) == 1 else xr.concat(same, "dataset", data_vars="all", **how))  # type: ignore[call-overload]
-    joined = rows[0] if len(rows) == 1 else xr.concat(rows, "model", data_vars="all", **how)  # type: ignore[call-overload]
+    joined = results.joined(results.by_model(whole), "model")
     joined.attrs["skipped"] = results.skipped(parts)
     return joined
 

@@ -9,7 +9,7 @@ import xarray as xr
 from analysis.probes.attention import patches_covered
 from analysis.probes.feature_maps import peaks
 from analysis.probes.similarity import contrast
-from analysis.readings.words import listed
+from clearclip.words import listed
 
 
 def attention(dataset: xr.Dataset) -> list[str]:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 import pandas as pd
 import xarray as xr
 
-from analysis.readings.words import beside, listed, times
+from analysis.readings.words import beside, times
+from clearclip.words import listed
 
 COLLAPSED = 0.5  # of the largest entropy before it
 CARRIED = 10  # times the share that the strongest channels would have if all were equally strong

@@ -6,15 +6,6 @@ import math
 from collections.abc import Sequence
 
 
-def listed(words: Sequence[str]) -> str:
-    """Words as a list in a sentence.
-
-    >>> listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])
-    ('a', 'a and b', 'a, b and c')
-    """
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
-
-
 def beside(first: str, a: float, second: str, b: float) -> str:
     """Which of two positive sizes is larger, and how many times.
 

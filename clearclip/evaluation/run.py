@@ -16,9 +16,8 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from clearclip.datasets import LabelledPictures, Sample, as_dataset
-from clearclip.errors import UserError
-from clearclip.evaluation import protocol
-from clearclip.evaluation.scores import iou_scores
+from clearclip.errors import UserError, overflow_hint
+from clearclip.evaluation import protocol, scores
 from clearclip.methods.recipes import Recipe, recipes
 from clearclip.models.wrap import ModelLike, as_backbone
 from clearclip.runs import results
@@ -185,18 +184,16 @@ class _Evaluation(Measurement[Sample, _Total]):
         return self.segmenter.logits([sample.image for sample in samples])
 
     def _refuse(self, recipe: Recipe, samples: Sequence[Sample]) -> None:
-        hint = (
-            " In fp16 large residuals overflow: use bf16 or fp32." if self.segmenter.model.precision == "fp16" else ""
-        )
+        model = self.segmenter.model
         raise UserError(
-            f"{', '.join(sample.name for sample in samples)}: recipe {recipe.name} of {self.segmenter.model.name} gave "
-            f"non-finite values.{hint}"
+            f"{', '.join(sample.name for sample in samples)}: recipe {recipe.name} of {model.name} gave "
+            f"non-finite values.{overflow_hint(model.precision)}"
         )
 
     def standing(self, total: _Total) -> str:
         """The running mIoU, of the best of many recipes."""
         names = [recipe.name for recipe in self.recipes]
-        miou = dict(zip(names, iou_scores(total.confusion.cpu().numpy())["miou"], strict=True))
+        miou = dict(zip(names, scores.iou_scores(total.confusion.cpu().numpy())["miou"], strict=True))
         if len(miou) > 4:
             best = max(miou, key=lambda name: miou[name])
             miou = {f"best of {len(miou)}: {best}": miou[best]}
@@ -223,7 +220,7 @@ class _Evaluation(Measurement[Sample, _Total]):
             name: ("model", [value]) for name, value in results.about_model(self.segmenter.model).items()
         }
         dims = {"miou": ("recipe",), "pixel_accuracy": ("recipe",), "confusion": ("recipe", "class", "predicted")}
-        values = iou_scores(confusion) | {"confusion": confusion}
+        values = scores.iou_scores(confusion) | {"confusion": confusion}
         variables = {
             name: (("model", "dataset", *dims.get(name, ("recipe", "class"))), value[None, None], ATTRS[name])
             for name, value in values.items()
@@ -254,12 +251,7 @@ def data_digest(dataset: LabelledPictures) -> str:
     return hashlib.sha256(f"{dataset.identity} {dataset.classes}".encode()).hexdigest()
 
 
-ATTRS = {
-    "iou": {"long_name": "intersection over union", "units": "%"},
-    "miou": {"long_name": "mIoU", "units": "%"},
-    "pixel_accuracy": {"long_name": "pixel accuracy", "units": "%"},
-    "intersection": {"long_name": "intersection", "units": "pixels"},
-    "union": {"long_name": "union", "units": "pixels"},
+ATTRS = scores.ATTRS | {
     "confusion": {"long_name": "confusion matrix, true × predicted", "units": "pixels"},
     "images": {"long_name": "pictures", "units": "1"},
     "threshold": {"long_name": "background threshold", "units": "1"},

@@ -2,6 +2,14 @@
 
 import numpy as np
 
+ATTRS = {  # what a Dataset says of each score
+    "iou": {"long_name": "intersection over union", "units": "%"},
+    "miou": {"long_name": "mIoU", "units": "%"},
+    "pixel_accuracy": {"long_name": "pixel accuracy", "units": "%"},
+    "intersection": {"long_name": "intersection", "units": "pixels"},
+    "union": {"long_name": "union", "units": "pixels"},
+}
+
 
 def iou_scores(confusion: np.ndarray) -> dict[str, np.ndarray]:
     """What follows from confusion matrices (…, true, predicted) in pixels.

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from clearclip.runs.results import skipped
+from clearclip.runs.results import by_model, joined, skipped
 
 
 def merge(results: Sequence[xr.Dataset]) -> xr.Dataset:
@@ -23,12 +23,8 @@ def merge(results: Sequence[xr.Dataset]) -> xr.Dataset:
         result.drop_vars([*about, "confusion", "predicted"]).reindex({"recipe": list(knobs), "class": classes})
         for result in results
     ]
-    how = {"combine_attrs": "override", "coords": "minimal", "compat": "override", "join": "exact"}
-    rows = []
-    for model in dict.fromkeys(part.model.item() for part in parts):
-        same = [part for part in parts if part.model.item() == model]
-        rows.append(xr.concat(same, "dataset", data_vars="minimal", **how))  # type: ignore[call-overload]
-    result = rows[0] if len(rows) == 1 else xr.concat(rows, "model", data_vars="minimal", **how)  # type: ignore[call-overload]
+    rows = by_model(parts)
+    result = joined(rows, "model")
     result.attrs["skipped"] = skipped(results)
     for row in rows[1:]:  # a recipe may be one of a later model only
         result["threshold"] = result.threshold.fillna(row.threshold)

@@ -43,9 +43,9 @@ class Block(ABC):
 
     def __post_init__(self) -> None:
         if type(self.module) not in self.classes:
-            supported = ", ".join(_qualified(known) for known in self.classes)
+            supported = ", ".join(qualified(known) for known in self.classes)
             raise UserError(
-                f"blocks of class {_qualified(type(self.module))} are not supported; supported are {supported}. "
+                f"blocks of class {qualified(type(self.module))} are not supported; supported are {supported}. "
                 "Post-norm and parallel blocks have no X_res + X_attn = X_sum to look at."
             )
 
@@ -113,6 +113,6 @@ def join_heads(values: Tensor) -> Tensor:
     return values.transpose(1, 2).flatten(2)
 
 
-def _qualified(kind: type) -> str:
+def qualified(kind: type) -> str:
     """The library and the name of a class, such as timm.Block."""
     return f"{kind.__module__.partition('.')[0]}.{kind.__name__}"

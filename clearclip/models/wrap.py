@@ -11,6 +11,7 @@ from torch import nn
 
 from clearclip.errors import UserError
 from clearclip.models.backbone import Backbone, Live
+from clearclip.models.block import qualified
 from clearclip.models.load import loaders
 from clearclip.models.names import LIBRARIES
 from clearclip.models.weights import LiveWeights
@@ -119,6 +120,5 @@ def _library_of(module: nn.Module) -> tuple[str, Live]:
         live = wraps and wraps(module)
         if live:
             return library, live
-    kind = type(module)
-    given = f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
+    given = qualified(type(module))
     raise UserError(f"a model is a name, such as clip_vitb16, or a live module, not {given}. Taken are {CAN_BE_TAKEN}.")

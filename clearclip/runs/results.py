@@ -89,6 +89,20 @@ def shipped_models(dataset: xr.Dataset) -> dict[str, str]:
     return {model: name for model, name in names.items() if name}
 
 
+def by_model(parts: Sequence[xr.Dataset]) -> list[xr.Dataset]:
+    """One Dataset for each model, from parts of one model and one data set each, in their order."""
+    models = dict.fromkeys(part.model.item() for part in parts)
+    return [joined([part for part in parts if part.model.item() == model], "dataset") for model in models]
+
+
+def joined(parts: Sequence[xr.Dataset], dim: str) -> xr.Dataset:
+    """Parts that differ along one dimension only; what does not have it is that of the first."""
+    if len(parts) == 1:
+        return parts[0]
+    how = {"combine_attrs": "override", "coords": "minimal", "compat": "override", "join": "exact"}
+    return xr.concat(parts, dim, data_vars="minimal", **how)  # type: ignore[call-overload]
+
+
 def skipped(datasets: Sequence[xr.Dataset]) -> str:
     """The attribute `skipped` of joined results: what could not be used, each message once."""
     messages = [message for dataset in datasets for message in json.loads(dataset.attrs.get("skipped", "[]"))]

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
 
-from clearclip.segmentation.style import WARNING_COLOR, style
+from clearclip.segmentation.style import WARNING_COLOR, picture_panel, style
 
 OPACITY = 0.62
 LEGEND_COLUMNS = 6
@@ -61,10 +61,10 @@ def palette(count: int) -> np.ndarray:
     return np.array(colors[:count])
 
 
-def tinted(picture: np.ndarray, labels: np.ndarray, colors: np.ndarray) -> np.ndarray:
+def tinted(picture: np.ndarray, labels: np.ndarray, colors: np.ndarray, opacity: float = OPACITY) -> np.ndarray:
     """A picture (H, W, 3) uint8 in gray, the colors (classes, 3) of its labels (H, W) over it, (H, W, 3) in [0, 1]."""
     gray = np.asarray(Image.fromarray(picture).convert("L"), dtype=np.float64)[..., None] / 255
-    return (1 - OPACITY) * gray + OPACITY * colors[labels]
+    return (1 - opacity) * gray + opacity * colors[labels]
 
 
 def flat(labels: np.ndarray, colors: np.ndarray) -> np.ndarray:
@@ -123,9 +123,7 @@ def draw_row(axes: Sequence[Axes], row: Row, colors: Colors) -> None:
     images += [tinted(row.picture, labels, colors.of) for labels in row.maps.values()]
     for panel, image in zip(axes, images, strict=True):
         panel.imshow(image)
-        panel.set(xticks=[], yticks=[])
-        panel.grid(False)
-        panel.spines[:].set_visible(False)
+        picture_panel(panel)
     for panel, name in zip(axes[-len(row.maps) :], row.maps, strict=True):
         accuracy = row.accuracy.get(name, np.nan)
         if np.isfinite(accuracy):  # there is none where no pixel has a label
@@ -147,7 +145,7 @@ def draw_rows(rows: Sequence[Row], colors: Colors, title: str = "", warn: bool =
 
     Args:
         rows: pictures that all have the same maps.
-        colors: what `fixed_colors` or `few_colors` gives for them.
+        colors: what `explained` gives for them.
         title: one line above it all.
         warn: the title is in the warning color.
         width: of one column, in inches.

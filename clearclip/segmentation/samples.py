@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from clearclip.datasets.base import Sample
-from clearclip.segmentation.overlay import class_colors
+from clearclip.segmentation.overlay import class_colors, tinted
 from clearclip.segmentation.style import style
 
 COLUMNS = 2  # samples in a row
@@ -50,8 +50,6 @@ def _draw(part: SubFigure, sample: Sample, classes: Sequence[str], colors: NDArr
 
 def colored(sample: Sample, colors: NDArray[np.floating]) -> NDArray[np.floating]:
     """The photo in grey under the colors of its classes, (H, W, 3) in [0, 1]; ignored pixels are white."""
-    picture = np.ones((*sample.label.shape, 3))
-    known = sample.label < len(colors)
-    gray = np.asarray(sample.image.convert("L"))[known, None] / 255
-    picture[known] = (1 - OPACITY) * gray + OPACITY * colors[sample.label[known]]
+    picture = tinted(np.asarray(sample.image), np.minimum(sample.label, len(colors) - 1), colors, OPACITY)
+    picture[sample.label >= len(colors)] = 1
     return picture

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from clearclip.errors import UserError
@@ -19,6 +20,13 @@ def style() -> Iterator[None]:
     """The project's figure style, and nothing of it outside."""
     with plt.style.context(STYLE):
         yield
+
+
+def picture_panel(axes: Axes) -> None:
+    """A panel that holds a picture: no ticks, no grid lines, no frame."""
+    axes.set(xticks=[], yticks=[])
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -31,7 +31,11 @@ class Windows:
     @classmethod
     def of(cls, model: Backbone) -> Windows:
         """The protocol's 448 pixels for models of 224 and more, twice the own size for smaller ones."""
-        side = 448 if model.image_size >= 224 else 2 * model.image_size
+        return cls.of_side(448 if model.image_size >= 224 else 2 * model.image_size)
+
+    @classmethod
+    def of_side(cls, side: int) -> Windows:
+        """The protocol's sizes in proportion to another short side, which is also the window."""
         return cls(side, 2048 * side // 448, side, side // 2)
 
     def resized(self, height: int, width: int) -> tuple[int, int]:

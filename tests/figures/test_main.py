@@ -20,6 +20,11 @@ from figures import plan
 from figures.catalogue import entries
 from figures.runs import DEMO, RUNS, Choice
 
+ONE_PHOTOGRAPH = (
+    *("--model", "dino_tiny", "--images", "photographs", "--limit", "1"),
+    *("--output", "out", "--results", "res"),
+)
+
 
 def statistics() -> xr.Dataset:
     """What analysis.entropy writes, small and from a formula."""
@@ -155,20 +160,7 @@ def test_a_model_without_text_draws_what_needs_none(tmp_path):
 
 def test_what_is_missing_is_computed_once_and_drawn(tmp_path):
     # as far as a folder of its own goes; the commands themselves have their own tests
-    words = (
-        "fig9",
-        "fig7",
-        "--model",
-        "dino_tiny",
-        "--images",
-        "photographs",
-        "--limit",
-        "1",
-        "--output",
-        "out",
-        "--results",
-        "res",
-    )
+    words = ("fig9", "fig7", *ONE_PHOTOGRAPH)
     done = here("figures", *words, cwd=tmp_path)
     assert "── featuremaps: python -m analysis.featuremaps --model dino_tiny" in done.stdout
     assert "left out: fig7: maps_fig7: needs a model with a text tower" in done.stdout
@@ -202,20 +194,7 @@ def test_a_figure_is_drawn_as_soon_as_its_data_are_there(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "figures.plan.RUNS", {"featuremaps": RUNS["featuremaps"], "tokens": interrupting(RUNS["tokens"])}
     )
-    words = (
-        "fig9",
-        "tokens",
-        "--model",
-        "dino_tiny",
-        "--images",
-        "photographs",
-        "--limit",
-        "1",
-        "--output",
-        "out",
-        "--results",
-        "res",
-    )
+    words = ("fig9", "tokens", *ONE_PHOTOGRAPH)
     assert here("figures", *words, cwd=tmp_path).returncode == 130
     assert (tmp_path / "out/fig9.pdf").is_file() and not (tmp_path / "out/tokens.pdf").exists()
 

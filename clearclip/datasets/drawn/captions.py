@@ -8,6 +8,7 @@ from open_clip import OPENAI_IMAGENET_TEMPLATES
 
 from clearclip.datasets.drawn.textures import STUFF
 from clearclip.datasets.drawn.things import KINDS, THINGS
+from clearclip.words import listed
 
 FACTS = (*THINGS, *(f"{colour} {name}" for name, kind in KINDS.items() for colour in kind.colours), *STUFF)
 OPENINGS = (
@@ -77,12 +78,3 @@ def caption(
         return Caption(str(rng.choice(OPENINGS)).format(phrase), stated)
     bare = phrase.split(" ", 1)[1] if told else phrase  # the prompt templates bring the first article themselves
     return Caption(OPENAI_IMAGENET_TEMPLATES[rng.integers(len(OPENAI_IMAGENET_TEMPLATES))](bare), stated)
-
-
-def listed(nouns: Sequence[str]) -> str:
-    """The nouns as English lists them.
-
-    >>> listed(["a cat", "a duck", "a star"])
-    'a cat, a duck and a star'
-    """
-    return " and ".join([", ".join(nouns[:-1]), nouns[-1]] if len(nouns) > 1 else nouns)

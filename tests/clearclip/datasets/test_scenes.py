@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from clearclip.datasets.drawn.captions import FACTS, caption, facts, listed
+from clearclip.datasets.drawn.captions import FACTS, caption, facts
 from clearclip.datasets.drawn.scenes import CLASSES, CONTENTS, SEEDS, Scenes, compose, draw
 from clearclip.datasets.drawn.textures import STUFF, TEXTURES
 from clearclip.datasets.drawn.things import KINDS, PAINT, THINGS
+from clearclip.words import listed
 
 
 def quiet(scene):
