@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
+from clearclip import outputs
 from clearclip.cli import Models, Result, Running, dataset_file, loaders
 from clearclip.commands import EvaluationOptions, computed, computed_or_reused, print_origin, same_data
 from clearclip.errors import UserError
@@ -175,7 +176,7 @@ def present(
 
     data, output = options.drawing.data, dataset_file(options.result)
     picture = options.drawing.figure or (data or output).with_suffix(".png")
-    style.check_suffix(picture)
+    style.refuse_unwritable(picture)
     if data is not None:
         dataset = read(data)
     elif same_pictures is not None:
@@ -187,7 +188,7 @@ def present(
     written = []
     if data is None:
         table = output.with_suffix(".csv")
-        rows(dataset).to_csv(table, index=False)
+        outputs.write(table, rows(dataset).to_csv(index=False))
         written = [output, table]
     for name, figure in draw.items() if isinstance(draw, Mapping) else [("", draw)]:
         path = picture.with_stem(f"{picture.stem}_{name}") if name else picture

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar
 import tyro
 from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructTypeInfo
 
+from clearclip import torchrun
 from clearclip.errors import Finished, UserError
 
 if TYPE_CHECKING:  # doors answer --help at once, so what they call is imported when it is called
@@ -101,6 +102,8 @@ class Result:
 
     output: Path
     """The Dataset, a .nc file. The .csv goes beside it."""
+    restart: bool = False
+    """Set aside what an interrupted run has left beside the output, and start anew."""
 
 
 # from options to what the rooms take ---------------------------------------------------------------------------------
@@ -217,7 +220,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     """Run a command: a user's mistake gives one message and exit code 2, Ctrl-C says that nothing is lost."""
     warnings.showwarning = _note
     os.environ["MPLBACKEND"] = "agg"  # commands only write files; a notebook keeps its own backend
-    if int(os.environ.get("RANK", 0)) > 0:  # of the processes that torchrun starts only the first speaks
+    if torchrun.place()[0] > 0:  # of the processes that torchrun starts only the first speaks
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 (open as long as the process lives)
     try:
         try:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from clearclip import cli
+from clearclip import cli, outputs
 
 if TYPE_CHECKING:  # doors answer --help at once, so what they call is imported when it is called
     import xarray as xr
@@ -64,12 +64,15 @@ def evaluated(options: EvaluationOptions, recipes: Recipes, norms: bool = False)
 
 def computed(run: Callable[[Options], xr.Dataset], options: Options) -> xr.Dataset:
     """The Dataset of a door, with its options, written; the unfinished runs behind it are discarded only then."""
+    from clearclip.runs.reservation import reserved
     from clearclip.runs.unfinished_files import write_result
 
     output = cli.dataset_file(options.result)
     about = {"command": command_line(run, options), "options": json.dumps({"door": door_of(run), **cli.facts(options)})}
-    dataset = run(options).assign_attrs(about)
-    write_result(dataset, output)
+    outputs.refuse_unwritable(output, output.with_suffix(".csv"))
+    with reserved(output, options.result.restart):
+        dataset = run(options).assign_attrs(about)
+        write_result(dataset, output)
     return dataset
 
 

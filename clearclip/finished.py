@@ -16,7 +16,7 @@ from clearclip.models.named import Named, all_named
 from clearclip.models.names import SHIPPED
 
 # what does not change the numbers
-NO_EFFECT = {"output", "figure", "data", "device", "batch_size", "text_cache", "strict", "tokens"}
+NO_EFFECT = {"output", "figure", "data", "device", "batch_size", "text_cache", "strict", "tokens", "restart"}
 
 
 def state(door: str, options: Any, path: Path) -> Literal["finished", "other facts", "missing"]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from clearclip import cli
+from clearclip import cli, outputs
 from clearclip.commands import about_shipped
 from clearclip.errors import UserError
 
@@ -90,6 +90,8 @@ def main() -> None:
     pictures, truths, classes = sources(options)
     class_names(classes)
     refuse_inside(options.output, pictures.values())
+    table = options.output / "shares.csv"
+    outputs.refuse_unwritable(table)
     segmenter = prepared(options, classes)
     if segmenter.model.weights.random:
         print(f"{segmenter.model.name}: RANDOM WEIGHTS, the result says nothing about a trained model")
@@ -115,10 +117,8 @@ def main() -> None:
         print(f"skipped {skipped} pictures that could not be read")
     if skipped == len(pictures):
         raise UserError("not one picture could be used.")
-    table = options.output / "shares.csv"
-    pd.DataFrame(shares).assign(model=segmenter.model.name, random_weights=segmenter.model.weights.random).to_csv(
-        table, index=False
-    )
+    rows = pd.DataFrame(shares).assign(model=segmenter.model.name, random_weights=segmenter.model.weights.random)
+    outputs.write(table, rows.to_csv(index=False))
     print(f"wrote {table}")
 
 

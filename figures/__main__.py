@@ -48,6 +48,8 @@ class Options:
     """The folder of the Datasets that are computed; by default results/figures/<model>."""
     output: Path = Path("figures/output")
     """The folder for figures, tables and index.html."""
+    restart: bool = False
+    """Set aside what interrupted runs have left beside their Datasets, and start them anew."""
     plan: bool = False
     """Only say what would be computed, and how long it may take."""
 
@@ -76,7 +78,7 @@ def main() -> None:
     choice = choice_of(options)
     label = named(choice.everyone[0])[0].label.replace("/", "_").replace(":", "_")
     folder = options.results or Path("results/figures", label)
-    steps = plan(selected, choice, folder)
+    steps = plan(selected, choice, folder, options.restart)
     print_plan(steps, choice)
     if options.plan:
         return

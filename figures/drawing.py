@@ -9,14 +9,17 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import xarray as xr
 
+from clearclip import outputs
 from clearclip.cli import Result
 from clearclip.errors import UserError
 from clearclip.runs import results
-from clearclip.segmentation.style import style
+from clearclip.segmentation import style
 from figures import tables
 from figures.catalogue import Entry
 from figures.index import Drawn, page
 from figures.runs import DEMO, RUNS
+
+INDEX = "index.html"
 
 
 class Drawings:
@@ -27,6 +30,8 @@ class Drawings:
         data: the folder of the Datasets, or one .nc file.
         output: the folder for figures, tables and index.html.
         strict: raise `UserError` for what cannot be drawn, instead of leaving it out with its reason.
+
+    Raises: `UserError` if nothing can be written into the folder.
     """
 
     def __init__(self, entries: Sequence[Entry], data: Path, output: Path, command: str, strict: bool = False) -> None:
@@ -34,6 +39,7 @@ class Drawings:
         self.done: dict[str, Drawn] = {}
         self.left_out: dict[str, str] = {}
         self._datasets: dict[str, xr.Dataset] = {}
+        outputs.refuse_unwritable(output / INDEX)
 
     def draw(self, entry: Entry, without: dict[str, str] | None = None) -> None:
         """Draw one of them, or keep why it cannot be drawn; `without` are runs that failed, and why."""
@@ -56,9 +62,8 @@ class Drawings:
         """Write the index page, and say what was drawn and what was left out."""
         done = [self.done[entry.name] for entry in self.entries if entry.name in self.done]
         left_out = [self.left_out[entry.name] for entry in self.entries if entry.name in self.left_out]
-        self.output.mkdir(parents=True, exist_ok=True)
-        index = self.output / "index.html"
-        index.write_text(page(done, left_out, self.command), encoding="utf-8")
+        index = self.output / INDEX
+        outputs.write(index, page(done, left_out, self.command))
         print(f"wrote {len(done)} figures and tables and {index}")
         for reason in left_out:
             print(f"left out: {reason}")
@@ -78,7 +83,6 @@ class Drawings:
 
     def _write(self, entry: Entry, datasets: dict[str, xr.Dataset]) -> Drawn:
         """One figure as PDF and PNG, or one table as CSV, Markdown and LaTeX."""
-        self.output.mkdir(parents=True, exist_ok=True)
         try:
             drawing = entry.draw(*datasets.values())
         except (KeyError, AttributeError, ValueError) as error:
@@ -89,9 +93,8 @@ class Drawings:
             written = tables.write(drawing, self.output / entry.name, entry.caption)
             return Drawn(entry, datasets, table=drawing, files=[path.name for path in written])
         files = [self.output / f"{entry.name}.pdf", self.output / f"{entry.name}.png"]
-        with style():
-            drawing.savefig(files[0])
-            drawing.set_layout_engine("none")  # the places are found; finding them takes longer than drawing
-            drawing.savefig(files[1])
+        style.write(drawing, files[0])
+        drawing.set_layout_engine("none")  # the places are found; finding them takes longer than drawing
+        style.write(drawing, files[1])
         plt.close(drawing)
         return Drawn(entry, datasets, png=files[1].read_bytes(), files=[file.name for file in files])

@@ -33,15 +33,15 @@ class Step:
         return not self.reason and self.state != "finished"
 
 
-def plan(entries: Sequence[Entry], choice: Choice, folder: Path) -> list[Step]:
-    """The runs that some figures and tables need, in the order of `RUNS`."""
+def plan(entries: Sequence[Entry], choice: Choice, folder: Path, restart: bool = False) -> list[Step]:
+    """The runs that some figures and tables need, in the order of `RUNS`; `restart` sets interrupted ones aside."""
     needed = {need for entry in entries for need in entry.needs}
     steps = []
     for name, run in RUNS.items():
         if name in needed:
             path = folder / f"{name}.nc"
             reason = run.missing(choice)
-            options = None if reason else run.options(choice, Result(path))
+            options = None if reason else run.options(choice, Result(path, restart))
             steps.append(Step(run, options, path, "" if reason else state(run, options, path), reason))
     return steps
 

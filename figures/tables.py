@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.sweeps.table import DIFFERENCE
+from clearclip import outputs
 
 
 def write(table: pd.DataFrame, stem: Path, caption: str) -> list[Path]:
@@ -16,12 +17,15 @@ def write(table: pd.DataFrame, stem: Path, caption: str) -> list[Path]:
 
     The index holds what a row is about, the columns numbers; `table.attrs["note"]` stands below the table.
     """
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    paths = [stem.with_name(f"{stem.name}{suffix}") for suffix in (".csv", ".md", ".tex")]
-    table.round(4).to_csv(paths[0])
-    paths[1].write_text(markdown(table, caption), encoding="utf-8")
-    paths[2].write_text(latex(table, caption, label=stem.name), encoding="utf-8")
-    return paths
+    contents = {
+        ".csv": table.round(4).to_csv(),
+        ".md": markdown(table, caption),
+        ".tex": latex(table, caption, label=stem.name),
+    }
+    paths = {stem.with_name(f"{stem.name}{suffix}"): content for suffix, content in contents.items()}
+    for path, content in paths.items():
+        outputs.write(path, content)
+    return list(paths)
 
 
 def cells(table: pd.DataFrame) -> list[list[str]]:

@@ -75,23 +75,22 @@ def check(command: Check) -> int:
     """Check one data set, print the report, draw the sheet; 1 if something is wrong, otherwise 0."""
     from clearclip.datasets import DRAWN, integrity, load
     from clearclip.segmentation.samples import sheet
-    from clearclip.segmentation.style import check_suffix, save
+    from clearclip.segmentation.style import refuse_unwritable, save
 
     if command.limit is not None and command.limit < 1:
         raise UserError(f"limit {command.limit}: at least one pair is needed.")
-    if command.sheet is not None:
-        check_suffix(command.sheet)
     how = {} if command.dataset in DRAWN else {"partial": True}
     how |= {"download": True} if command.download else {}
     dataset = load(command.dataset, command.root, command.names, command.split, **how)
+    sheet_file = command.sheet or Path("results/datasets", f"{dataset.name}_{command.split}.png")
+    refuse_unwritable(sheet_file)
     report = integrity.check(dataset, command.limit, progress=True)
     print("\n".join([f"{dataset.name}: {len(dataset)} pairs of picture and label", *report.lines()]))
     samples = integrity.examples(dataset, SAMPLES)
     if samples:
-        path = command.sheet or Path("results/datasets", f"{dataset.name}_{command.split}.png")
         title = f"{dataset.name}: {len(samples)} of {len(dataset)}; ignored pixels are white"
-        save(sheet(samples, dataset.classes, title), path)
-        print(f"wrote {path}")
+        save(sheet(samples, dataset.classes, title), sheet_file)
+        print(f"wrote {sheet_file}")
     for fault in report.faults[:FAULTS]:
         print(f"fault: {fault}")
     if not report.faults:

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clearclip import cli, commands
+from clearclip import cli, commands, outputs
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -46,7 +46,7 @@ def main() -> None:
     dataset = commands.computed_or_reused(run, options, results.read, same_pictures)
     print(table.report(dataset))
     commands.print_origin(dataset)
-    table.tidy(dataset).to_csv(output.with_suffix(".csv"), index=False)
+    outputs.write(output.with_suffix(".csv"), table.tidy(dataset).to_csv(index=False))
     print(f"wrote {output}, {output.with_suffix('.csv')}")
     print("\n".join(reading(dataset)))
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +15,11 @@ from typing import Any
 from torch import distributed
 from tqdm.auto import tqdm
 
-from clearclip.errors import Finished
+from clearclip import torchrun
+from clearclip.errors import Finished, UserError
+
+MEET = timedelta(minutes=30)  # until all processes have started
+WAIT = timedelta(days=365)  # until the longest share is done; when a process dies the others hear of it at once
 
 
 class Processes:
@@ -22,8 +30,9 @@ class Processes:
     (['b', 'f'], 'x.unfinished.1-of-4.nc')
     """
 
-    def __init__(self, number: int = 0, count: int = 1) -> None:
+    def __init__(self, number: int = 0, count: int = 1, patient: Any = None) -> None:
         self.number, self.count = number, count
+        self.patient = patient  # torch's group that waits without a deadline
 
     def share(self, batches: list[Any]) -> list[Any]:
         """The batches that this process takes. Batches are never divided, so that they give the same bits anywhere."""
@@ -38,21 +47,34 @@ class Processes:
         tqdm.write(message, file=sys.stderr if self.number else None)
 
     def gather(self, value: Any) -> list[Any]:
-        """The value of every process, in order, in each of them."""
+        """The value of every process, in order, in each of them; raises `UserError` if one of them has died."""
         if self.count == 1:
             return [value]
         values = [None] * self.count
-        distributed.all_gather_object(values, value)
+        with self._together():
+            distributed.all_gather_object(values, value, group=self.patient)
         return values
 
     def leave_the_rest_to_the_first(self) -> None:
         """Go on alone in the first process, which prints and writes the result; raises `Finished` in all others."""
         if self.count > 1:
-            distributed.barrier()
+            with self._together():
+                distributed.barrier(group=self.patient)
             distributed.destroy_process_group()
         if self.number > 0:
             raise Finished(f"process {self.number} of {self.count} has done its share.")
         self.count = 1  # from here on the first is alone
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """What all processes do at once, and a message if not all of them are there."""
+        try:
+            yield
+        except RuntimeError as error:
+            raise UserError(
+                f"process {self.number} of {self.count} cannot reach the others ({_first_line(error)}). One of them has "
+                "ended, and its own message says why. The same command, with as many processes, goes on from what each has kept."
+            ) from error
 
 
 @cache
@@ -60,10 +82,30 @@ def processes() -> Processes:
     """The processes that torchrun has started, which meet here for the first time; one process without torchrun.
 
     Values are exchanged with gloo, which every machine has: a run exchanges a few megabytes, once.
+
+    Raises: `UserError` if they do not meet.
     """
-    count = int(os.environ.get("WORLD_SIZE", 1))
+    number, count = torchrun.place()
     if count == 1:
+        if os.environ.get("WORLD_SIZE", "1") != "1":
+            warnings.warn(
+                f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but {', '.join(torchrun.missing())} do not say which process this "
+                "is and where they meet, so it takes all pictures alone. Start several with torchrun.",
+                stacklevel=2,
+            )
         return Processes()
-    if not distributed.is_initialized():
-        distributed.init_process_group("gloo")
-    return Processes(distributed.get_rank(), distributed.get_world_size())
+    try:
+        if not distributed.is_initialized():
+            distributed.init_process_group("gloo", timeout=MEET)
+        patient = distributed.new_group(backend="gloo", timeout=WAIT)
+    except (RuntimeError, ValueError) as error:
+        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        raise UserError(
+            f"process {number} of {count} did not meet the others at {where} ({_first_line(error)}). Start them with "
+            "torchrun, or unset WORLD_SIZE for a single process."
+        ) from error
+    return Processes(distributed.get_rank(), distributed.get_world_size(), patient)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].partition(". This is")[0]

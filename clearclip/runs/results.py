@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from clearclip import outputs
 from clearclip.errors import UserError
 from clearclip.models.backbone import Backbone
 
@@ -37,13 +37,12 @@ def _command_line() -> str:
 
 def write(dataset: xr.Dataset, path: Path) -> None:
     """Write a Dataset as NetCDF, all of it or nothing (the file appears only when it is complete)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        dataset.to_netcdf(unfinished, engine="h5netcdf")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    outputs.write(path, packed(dataset))
+
+
+def packed(dataset: xr.Dataset) -> memoryview:
+    """A Dataset as the content of a NetCDF file."""
+    return dataset.to_netcdf(engine="h5netcdf")
 
 
 def read(path: Path) -> xr.Dataset:

@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 import xarray as xr
 from tqdm.auto import tqdm
 
 from clearclip.errors import UserError
+from clearclip.outputs import Unwritable
 from clearclip.pictures import BadImage
-from clearclip.runs import results, unfinished_files
+from clearclip.runs import results, shares, unfinished_files
 from clearclip.runs.processes import Processes, processes
+from clearclip.runs.shares import Done
 
 P = TypeVar("P")  # a picture that has been read
 T = TypeVar("T")  # what a measurement has counted so far
@@ -106,15 +110,6 @@ def stream(
     return join(group.gather(state), measurement.finish)
 
 
-class Done(NamedTuple):
-    """How far a share is. It is replaced as a whole, together with the total."""
-
-    batches: int
-    images: int
-    skipped: tuple[tuple[int, str], ...]  # index and message of each picture that could not be used
-    total: Any
-
-
 def stream_share(
     measurement: Measurement[P, T],
     group: Processes,
@@ -131,19 +126,19 @@ def stream_share(
 
     def state(done: Done) -> xr.Dataset:
         return measurement.state(done.total).assign_attrs(
+            done.attributes(),
             run=key,
-            batches_done=done.batches,
-            images=done.images,
-            skipped=json.dumps([message for _, message in done.skipped]),
-            skipped_indices=json.dumps([index for index, _ in done.skipped]),
             source=measurement.source,
             shard=group.number,
             shards=group.count,
             complete=int(done.batches == len(batches)),
         )
 
-    before = None if file is None else unfinished_files.read(file, key)
-    done = Done(0, 0, (), measurement.start()) if before is None else _restored(before, measurement.restore)
+    done = Done(0, 0, (), measurement.start())
+    fault = partial(shares.fault, batches=batches, start=measurement.state(done.total))
+    before = None if file is None else unfinished_files.read(file, key, fault)
+    if before is not None:
+        done = shares.restored(before, measurement.restore(before))
     begun, saved, looked = done.batches, time.monotonic(), time.monotonic()
     bar = tqdm(
         total=sum(map(len, batches)),
@@ -162,13 +157,13 @@ def stream_share(
                     bar.set_postfix_str(measurement.standing(done.total))
                     looked = now
                 if file is not None and now - saved > SAVE_EVERY:
-                    results.write(state(done), file)
+                    _keep(state(done), file)
                     saved = now
             if not bar.disable:
                 bar.set_postfix_str(measurement.standing(done.total))
         finally:  # also after Ctrl-C
             if file is not None and done.batches > begun:
-                results.write(state(done), file)
+                _keep(state(done), file)
     return state(done)
 
 
@@ -191,7 +186,7 @@ def join(states: Sequence[xr.Dataset], finish: Callable[[Sequence[xr.Dataset], i
     if not images:
         of = f" of {first.attrs['source']}" if first.attrs["source"] else ""
         raise UserError(f"not one picture{of} could be used.")
-    skipped = sorted(pair for state in states for pair in _skipped(state))
+    skipped = sorted(pair for state in states for pair in shares.skipped(state))
     result = finish(states, images)
     return result.assign_attrs(skipped=json.dumps([message for _, message in skipped]), **results.provenance())
 
@@ -244,12 +239,11 @@ def _updated(
     return Done(done.batches + 1, done.images + len(good), (*done.skipped, *bad), total)
 
 
-def _restored(state: xr.Dataset, restore: Callable[[xr.Dataset], T]) -> Done:
-    """Where an interrupted share stands."""
-    about = state.attrs
-    return Done(int(about["batches_done"]), int(about["images"]), tuple(_skipped(state)), restore(state))
-
-
-def _skipped(state: xr.Dataset) -> list[tuple[int, str]]:
-    """Index and message of each picture that a share could not use."""
-    return list(zip(json.loads(state.attrs["skipped_indices"]), json.loads(state.attrs["skipped"]), strict=True))
+def _keep(state: xr.Dataset, file: Path) -> None:
+    """Write the state of a share; where that is not possible the run goes on, and says so once."""
+    try:
+        unfinished_files.write(state, file)
+    except Unwritable as error:
+        lost = "goes on from the last state that could be" if file.is_file() else "starts anew"
+        message = f"the run cannot be kept in {file}: {error.reason}. It continues; after an interruption it {lost}."
+        warnings.warn(message, stacklevel=2)

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import glob
+import hashlib
+import io
 import json
 import re
-from collections.abc import Iterable
-from itertools import product
+import warnings
+from collections.abc import Callable, Iterable
+from itertools import count, product
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
+from clearclip import outputs
 from clearclip.errors import UserError
 from clearclip.runs import results
+
+CHECKSUM = (
+    b"\nsha256 "  # ends the file, after the NetCDF content, with the digest of that content in hexadecimal digits
+)
 
 
 def beside(output: Path, *parts: str) -> Path:
     """Where a run keeps what it has done so far: a hidden file beside its output.
 
     >>> beside(Path("results/entropy.nc"), "clip_vitb16").as_posix()
-    'results/.entropy.clip_vitb16.unfinished.nc'
+    'results/.entropy.nc.clip_vitb16.unfinished.nc'
     """
     name = ".".join(re.sub(r"[^\w.+-]", "_", part) for part in parts)
-    return output.with_name(f".{output.stem}.{name}.unfinished.nc")
+    return output.with_name(f".{output.name}.{name}.unfinished.nc")
 
 
 def run_key(facts: dict[str, Any]) -> str:
@@ -31,36 +39,117 @@ def run_key(facts: dict[str, Any]) -> str:
     return json.dumps(facts, sort_keys=True)
 
 
-def read(path: Path, key: str) -> xr.Dataset | None:
-    """The state of an interrupted run, or None if there is none; `UserError` if it belongs to another run."""
+def write(state: xr.Dataset, path: Path) -> None:
+    """Keep a state, all of it or nothing, with a checksum; raises `outputs.Unwritable`."""
+    content = bytes(results.packed(state))
+    outputs.write(path, content + CHECKSUM + hashlib.sha256(content).hexdigest().encode())
+
+
+def read(path: Path, key: str, fault: Callable[[xr.Dataset], str]) -> xr.Dataset | None:
+    """The state of an interrupted run, or None if there is none that can be continued.
+
+    A damaged one is set aside with a warning. One of another run that has not counted a picture yet is passed over.
+
+    Args:
+        path: where the state is kept.
+        key: what identifies the run.
+        fault: why a state of this run makes no sense, or nothing.
+
+    Raises: `UserError` for a state of another run, with what differs.
+    """
     if not path.is_file():
         return None
-    try:
-        state = xr.load_dataset(path, engine="h5netcdf")
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path} should hold an interrupted run and cannot be read ({error}). Delete it to start anew."
-        ) from error
-    if state.attrs.get("run") != key:
-        before, now = json.loads(state.attrs.get("run", "{}")), json.loads(key)
-        changed = [fact for fact in sorted(before.keys() | now.keys()) if before.get(fact) != now.get(fact)]
-        raise UserError(
-            f"{path} holds an interrupted run with other {', '.join(changed) or 'facts'}. Repeat that command to "
-            "finish it, delete the file to drop it, or choose another --output."
-        )
-    return state
+    state = _checked(path.read_bytes())
+    if state is None:
+        reason = "its checksum does not fit its content"
+    elif state.attrs.get("run") == key:
+        reason = fault(state)
+    elif int(state.attrs.get("images", 0)) > 0:
+        raise _of_another_run(path, json.loads(state.attrs["run"]), json.loads(key))
+    else:
+        return None
+    if not reason:
+        return state
+    warnings.warn(
+        f"{path} is damaged: {reason}. It is kept as {set_aside(path, 'damaged')}, and the run starts anew.",
+        stacklevel=2,
+    )
+    return None
+
+
+def _checked(content: bytes) -> xr.Dataset | None:
+    """The state that a file holds, or None for damaged content, which HDF5 must not see."""
+    content, _, digest = content.rpartition(CHECKSUM)
+    if hashlib.sha256(content).hexdigest().encode() != digest:
+        return None
+    return xr.load_dataset(io.BytesIO(content), engine="h5netcdf")
+
+
+def _of_another_run(path: Path, before: dict[str, Any], now: dict[str, Any]) -> UserError:
+    changed = [fact for fact in sorted(before.keys() | now.keys()) if before.get(fact) != now.get(fact)]
+    differences = [fact + _change(before.get(fact), now.get(fact)) for fact in changed]
+    return UserError(
+        f"{path} holds an interrupted run with other {', '.join(differences)}. Repeat that command to finish it, start "
+        "anew with --restart, which sets it aside, or choose another --output."
+    )
+
+
+def _change(before: Any, now: Any) -> str:
+    """What a fact was and is, if that can be said in a few words.
+
+    >>> _change(None, 3), _change("fp16", "bf16"), _change(["clip"], ["clip", "a recipe with many knobs turned"])
+    (' (none → 3)', ' (fp16 → bf16)', '')
+    >>> _change(64 * "0", 64 * "f")
+    ' (00000000… → ffffffff…)'
+    """
+    texts = [
+        "none" if value is None else value if isinstance(value, str) else json.dumps(value) for value in (before, now)
+    ]
+    texts = [f"{text[:8]}…" if re.fullmatch("[0-9a-f]{64}", text) else text for text in texts]
+    return f" ({texts[0]} → {texts[1]})" if max(map(len, texts)) <= 40 else ""
+
+
+def set_aside(path: Path, why: str) -> Path:
+    """Rename a file, so that it is out of the way and nothing is lost; returns its new name, which no file had."""
+    names = (path.with_name(f"{path.name}.{why}{number}") for number in ("", *(f"-{i}" for i in count(2))))
+    free = next(name for name in names if not name.exists())
+    return path.replace(free)
+
+
+def set_all_aside(output: Path) -> None:
+    """Set aside whatever interrupted runs have left for an output, and say so."""
+    for path in sorted(output.parent.glob(f".{glob.escape(output.name)}.*.unfinished*.nc")):
+        warnings.warn(f"{path} is set aside as {set_aside(path, 'dropped')}.", stacklevel=2)
 
 
 def write_result(dataset: xr.Dataset, output: Path) -> None:
-    """Write the result of long runs over models (and data sets), and delete the unfinished files it was made of."""
-    results.write(dataset, output)
+    """Write the result of long runs over models (and data sets), and delete the unfinished files it was made of.
+
+    Raises: `UserError` if it cannot be written, with the files from which the same command goes on.
+    """
     names = [dataset[dim].values.tolist() for dim in ("model", "dataset") if dim in dataset.dims]
-    discard(beside(output, *parts) for parts in product(*names))
+    unfinished = [beside(output, *parts) for parts in product(*names)]
+    try:
+        results.write(dataset, output)
+    except outputs.Unwritable as error:
+        kept = ", ".join(str(path) for file in unfinished for path in _belonging(file))
+        way_on = f"The same command goes on from what is kept in {kept}." if kept else "Nothing of the run is kept."
+        raise UserError(f"{error} {way_on}") from error
+    discard(unfinished)
 
 
 def discard(files: Iterable[Path]) -> None:
     """Delete unfinished files, those of every process and part, and what a killed process left half written."""
     for file in files:
-        name = f"{glob.escape(file.stem)}*{file.suffix}"
-        for path in (*file.parent.glob(name), *file.parent.glob(f".{name}.*.tmp")):
+        for path in _belonging(file):
             path.unlink(missing_ok=True)
+        outputs.remove_leftovers(file.parent, _pattern(file))
+
+
+def _belonging(file: Path) -> list[Path]:
+    """The unfinished files of one run: those of every process and part."""
+    return sorted(file.parent.glob(_pattern(file)))
+
+
+def _pattern(file: Path) -> str:
+    return f"{glob.escape(file.stem)}*{file.suffix}"

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from clearclip import outputs
 from clearclip.methods.titles import method_label
 from clearclip.segmentation.overlay import Row, class_colors, draw_rows, explained, tinted, titles
 from clearclip.segmentation.style import save
@@ -66,7 +67,6 @@ class Segmentation:
         """Write `name`.png (labels as a palette picture), `name`.npz (labels, scores, names) and `name`_overlay.png."""
         root = Path(folder)
         paths = [root / f"{name}.png", root / f"{name}.npz", root / f"{name}_overlay.png"]
-        paths[0].parent.mkdir(parents=True, exist_ok=True)
         if len(self.classes) <= 256:
             image = Image.fromarray(self.labels.astype(np.uint8)).convert("P")
             image.putpalette((class_colors(self.classes) * 255).round().astype(np.uint8).tobytes())
@@ -75,15 +75,18 @@ class Segmentation:
         text = PngInfo()
         origin = "RANDOM WEIGHTS, the picture means nothing" if self.random_weights else "classes from 0"
         text.add_itxt("Description", f"{self.model}, {self.recipe}, {origin}: {', '.join(self.classes)}")
-        image.save(paths[0], pnginfo=text)
+        labels, arrays = io.BytesIO(), io.BytesIO()
+        image.save(labels, "png", pnginfo=text)
         facts = {"classes": self.classes, "recipe": self.recipe, "model": self.model, "threshold": self.threshold}
         np.savez(
-            paths[1],
+            arrays,
             labels=self.labels,
             scores=self.scores.astype(np.float16),
             random_weights=self.random_weights,
             **{key: np.array(value) for key, value in facts.items()},  # type: ignore[arg-type]
         )
+        outputs.write(paths[0], labels.getbuffer())
+        outputs.write(paths[1], arrays.getbuffer())
         save(self.figure(), paths[2])
         return paths
 

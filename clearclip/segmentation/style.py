@@ -1,5 +1,6 @@
 """One style for every figure, and where a figure may be written."""
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +9,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from clearclip import outputs
 from clearclip.errors import UserError
 
 STYLE = Path(__file__).with_name("paper.mplstyle")
@@ -30,15 +32,27 @@ def picture_panel(axes: Axes) -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as .png, .pdf or .svg by its suffix; raises `UserError` for another one."""
+    """Write a figure as .png, .pdf or .svg by its suffix, and close it; raises `UserError` for another suffix."""
     check_suffix(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with style():
-        figure.savefig(path)
+    write(figure, path)
     plt.close(figure)
 
 
+def write(figure: Figure, path: Path) -> None:
+    """Write a figure in the project's style, all of it or nothing."""
+    content = io.BytesIO()
+    with style():
+        figure.savefig(content, format=path.suffix.lower().removeprefix("."))
+    outputs.write(path, content.getbuffer())
+
+
 def check_suffix(path: Path) -> None:
-    """Refuse a figure's file name before hours of work end in a file that cannot be written."""
+    """Refuse a file name that says no format of figures; raises `UserError`."""
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(f"{path}: a figure is written as {', '.join(SUFFIXES)}, by the suffix of its name.")
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Refuse a figure's file before hours of work end in one that cannot be written; raises `UserError`."""
+    check_suffix(path)
+    outputs.refuse_unwritable(path)

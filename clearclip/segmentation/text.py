@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from clearclip import outputs
 from clearclip.errors import UserError
 from clearclip.models.backbone import Backbone
 from clearclip.models.weights import LiveWeights
@@ -129,8 +130,8 @@ def embed(
         if keep is not None:
             try:
                 _write(keep, model, patterns, name, row)
-            except OSError as error:  # a full or read-only disk costs time, never the result
-                warnings.warn(f"text embeddings cannot be kept in {keep}: {error.strerror}", stacklevel=2)
+            except outputs.Unwritable as error:  # a full or read-only disk costs time, never the result
+                warnings.warn(f"text embeddings cannot be kept in {keep}: {error.reason}", stacklevel=2)
                 keep = None
     rows = torch.stack([row for row in (known[name] for name in names) if row is not None])
     owner = torch.tensor([i for i, group in enumerate(named) for _ in group])
@@ -162,8 +163,4 @@ def _read(cache: Path, model: Backbone, patterns: list[str], name: str) -> Tenso
 
 
 def _write(cache: Path, model: Backbone, patterns: list[str], name: str, embedding: Tensor) -> None:
-    path = _file(cache, model, patterns, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
-    unfinished.write_bytes(save({"embedding": embedding.contiguous()}))
-    unfinished.replace(path)
+    outputs.write(_file(cache, model, patterns, name), save({"embedding": embedding.contiguous()}))

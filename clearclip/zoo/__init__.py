@@ -13,10 +13,11 @@ import torch
 from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD, OPENAI_IMAGENET_TEMPLATES
 from open_clip.model import CLIP
 from open_clip.tokenizer import SimpleTokenizer
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from timm.models import VisionTransformer
 from torch import Tensor
 
+from clearclip import outputs
 from clearclip.datasets.drawn.captions import BEFORE, ON, OPENINGS, article
 from clearclip.datasets.drawn.textures import STUFF
 from clearclip.datasets.drawn.things import COLOURS, THINGS
@@ -69,7 +70,7 @@ def save_clip_tiny(model: CLIP, path: Path, ids: Tensor | None = None) -> None:
     known = vocabulary() if ids is None else ids
     state = {name: value.detach().cpu().half().contiguous() for name, value in model.state_dict().items()}
     state[EMBEDDING] = state[EMBEDDING][known]
-    save_file({**state, KNOWN_IDS: known.int()}, path)
+    outputs.write(path, save({**state, KNOWN_IDS: known.int()}))
 
 
 def build_clip_tiny(path: Path = WEIGHTS / "clip_tiny.safetensors", configuration: dict[str, Any] = CLIP_TINY) -> CLIP:
@@ -86,7 +87,8 @@ def build_clip_tiny(path: Path = WEIGHTS / "clip_tiny.safetensors", configuratio
 
 def save_dino_tiny(model: VisionTransformer, path: Path) -> None:
     """Write the weights in float16."""
-    save_file({name: value.detach().cpu().half().contiguous() for name, value in model.state_dict().items()}, path)
+    state = {name: value.detach().cpu().half().contiguous() for name, value in model.state_dict().items()}
+    outputs.write(path, save(state))
 
 
 def build_dino_tiny(path: Path = WEIGHTS / "dino_tiny.safetensors") -> VisionTransformer:

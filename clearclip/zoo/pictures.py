@@ -1,5 +1,6 @@
 """A drawn training set: all pictures in one array, kept on disk between runs."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
+from clearclip import outputs
 from clearclip.datasets.base import Sample
 from clearclip.datasets.drawn.scenes import Scenes
 from clearclip.zoo import PREPROCESS
@@ -23,12 +25,12 @@ def drawn(scenes: Scenes, folder: Path, workers: int = 2) -> Tensor:
     """All pictures of a set (N, 3, H, W) uint8, drawn by worker processes once and read from ``folder`` later."""
     file = folder / f"{scenes.split}-{scenes.kind}-{scenes.size}px-seed{scenes.seed}-{len(scenes)}.npy"
     if not file.exists():
+        outputs.refuse_unwritable(file)
         loader: DataLoader[Any] = DataLoader(scenes, batch_size=64, num_workers=workers, collate_fn=stack)
         pictures = np.concatenate(list(tqdm(loader, desc=f"draw {file.stem}", unit_scale=64, unit=" pictures")))
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(".partial.npy")
-        np.save(partial, pictures)
-        partial.replace(file)
+        content = io.BytesIO()
+        np.save(content, pictures)
+        outputs.write(file, content.getbuffer())
     return torch.from_numpy(np.load(file))
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from clearclip import outputs
 from clearclip.cli import parse, run
 from clearclip.runs import results
 from clearclip.segmentation.style import save
@@ -74,6 +75,7 @@ def examined(folder: Path, exam: Exam, configuration: dict[str, Any] = CLIP_TINY
 def main(config: Config) -> None:
     """The command `python -m clearclip.zoo.study`."""
     torch.set_num_threads(config.threads)
+    outputs.refuse_unwritable(config.folder / "study.nc")
     exam = None
     parts = []
     for place in places(config):

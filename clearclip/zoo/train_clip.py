@@ -145,6 +145,7 @@ def kinds(config: Config, step: int, rng: np.random.Generator) -> list[str]:
 def main(config: Config) -> None:
     """The command `python -m clearclip.zoo.train_clip`."""
     torch.set_num_threads(config.threads)
+    checkpoint = Checkpoint(config.folder / "checkpoint.pt")
     side: int = PREPROCESS["size"]
     sets = {
         kind: Scenes("train", config.count, side, seed=config.seed, kind=kind)
@@ -159,7 +160,7 @@ def main(config: Config) -> None:
     blocks = model.visual.transformer.resblocks
     blinds = Blinds(blocks)
     adam, tokens = optimizer(model, config.weight_decay), tokenizer()
-    checkpoint, parts = Checkpoint(config.folder / "checkpoint.pt"), {"model": model, "optimizer": adam}
+    parts = {"model": model, "optimizer": adam}
     losses = checkpoint.read(parts)
     bar = trange(len(losses), config.steps, initial=len(losses), total=config.steps, desc=config.folder.name)
     for step in bar:

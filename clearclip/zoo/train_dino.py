@@ -139,6 +139,7 @@ def distillation_loss(student: Tensor, target: Tensor, temperature: float) -> Te
 def main(config: Config) -> None:
     """The command `python -m clearclip.zoo.train_dino`."""
     torch.set_num_threads(config.threads)
+    checkpoint = Checkpoint(config.folder / "checkpoint.pt")
     side: int = PREPROCESS["size"]
     sets = [Scenes("train", config.count, side, seed=config.seed, kind=kind) for kind in config.kinds]
     pictures = torch.cat([drawn(scenes, config.pictures) for scenes in sets])  # (N, 3, H, W)
@@ -149,7 +150,6 @@ def main(config: Config) -> None:
     student = Student(config.prototypes).to(config.device)
     teacher = copy.deepcopy(student).requires_grad_(False)
     adam = optimizer(student, config.weight_decay)
-    checkpoint = Checkpoint(config.folder / "checkpoint.pt")
     parts = {"student": student, "teacher": teacher, "optimizer": adam}
     losses = checkpoint.read(parts)
     bar = trange(len(losses), config.steps, initial=len(losses), total=config.steps, desc="dino_tiny")

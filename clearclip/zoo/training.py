@@ -1,6 +1,8 @@
 """What both training scripts share: the learning rate, checkpoints, and the loss figure."""
 
+import io
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import torch
 from torch import nn
 from torch.optim import AdamW
 
+from clearclip import outputs
 from clearclip.segmentation.style import save, style
 
 
@@ -37,7 +40,7 @@ class Checkpoint:
 
     def __init__(self, file: Path, every: float = 90) -> None:
         self.file, self.every, self.written = file, every, time.monotonic()
-        file.parent.mkdir(parents=True, exist_ok=True)
+        outputs.refuse_unwritable(file)
 
     def read(self, parts: dict[str, Any]) -> list[float]:
         """Restore the parts (anything with ``load_state_dict``) and return the losses so far, none without a file."""
@@ -52,9 +55,14 @@ class Checkpoint:
         """Save if it is time to; the old file stays until the new one is complete."""
         if not now and time.monotonic() - self.written < self.every:
             return
-        partial = self.file.with_suffix(".partial")
-        torch.save({name: part.state_dict() for name, part in parts.items()} | {"losses": list(losses)}, partial)
-        partial.replace(self.file)
+        content = io.BytesIO()
+        torch.save({name: part.state_dict() for name, part in parts.items()} | {"losses": list(losses)}, content)
+        try:
+            outputs.write(self.file, content.getbuffer())
+        except outputs.Unwritable as error:
+            if now:
+                raise
+            warnings.warn(f"{error} The training goes on.", stacklevel=2)
         self.written = time.monotonic()
 
 
