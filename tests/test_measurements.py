@@ -167,11 +167,26 @@ def test_another_run_is_refused_with_what_differs(run, tmp_path):
     pictures, file = Pictures(stop=4), tmp_path / "kept.nc"
     with pytest.raises(KeyboardInterrupt):
         run(pictures, unfinished=file, progress=False)
-    with pytest.raises(UserError, match=r"kept\.nc holds an interrupted run with other batch size\. Repeat"):
+    with pytest.raises(
+        UserError, match=r"kept\.nc holds an interrupted run with other batch size \([24] → [36]\)\. Repeat"
+    ):
         run(pictures, batch_size=3, unfinished=file, progress=False)
-    file.write_bytes(b"no netcdf")
-    with pytest.raises(UserError, match=r"cannot be read .* Delete it"):
+
+
+@pytest.mark.parametrize("damage", ["other bytes", "cut off", "one bit"])
+def test_a_damaged_state_is_set_aside_and_the_run_starts_anew(damage, run, whole, tmp_path):
+    pictures, file = Pictures(stop=4), tmp_path / "kept.nc"
+    with pytest.raises(KeyboardInterrupt):
         run(pictures, unfinished=file, progress=False)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged = {"other bytes": b"no netcdf", "cut off": bytes(content[:3000]), "one bit": bytes(content)}[damage]
+    file.write_bytes(damaged)
+    with pytest.warns(
+        UserWarning, match=r"kept\.nc is damaged: its checksum .* kept as .*kept\.nc\.damaged, and the run"
+    ):
+        same(run(pictures, unfinished=file, progress=False), whole)
+    assert (tmp_path / "kept.nc.damaged").read_bytes() == damaged
 
 
 KILLED = """
@@ -179,10 +194,10 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from measurements import MEASUREMENTS, Pictures
-from clearclip.runs import results, stream
+from clearclip.runs import stream, unfinished_files
 
 name, file, moment = sys.argv[2:]
-write, replace, left = results.write, Path.replace, [3]
+write, replace, left = unfinished_files.write, Path.replace, [3]
 stream.SAVE_EVERY = -1
 
 def die(*_):
@@ -199,7 +214,7 @@ def write_and_die(*given):
     die()
 
 if moment == "between":
-    results.write = write_and_die
+    unfinished_files.write = write_and_die
 else:
     Path.replace = replace_or_die
 MEASUREMENTS[name](Pictures(), batch_size=1, unfinished=Path(file), progress=False)
@@ -269,7 +284,7 @@ def test_the_running_score_is_shown_while_it_runs(name, score, monkeypatch, caps
 
 def test_a_state_is_saved_every_few_seconds(monkeypatch, tmp_path):
     files = []
-    monkeypatch.setattr(streaming.results, "write", lambda state, file: files.append(state.attrs["batches_done"]))
+    monkeypatch.setattr(unfinished_files, "write", lambda state, file: files.append(state.attrs["batches_done"]))
     MEASUREMENTS["brightness"](Pictures(), unfinished=tmp_path / "kept.nc", progress=False)
     monkeypatch.setattr(streaming, "SAVE_EVERY", -1)
     MEASUREMENTS["brightness"](Pictures(), unfinished=tmp_path / "kept.nc", progress=False)

@@ -9,7 +9,7 @@ import json
 import re
 import warnings
 from collections.abc import Callable, Iterable
-from itertools import count, product
+from itertools import chain, count, product
 from pathlib import Path
 from typing import Any
 
@@ -111,9 +111,9 @@ def _change(before: Any, now: Any) -> str:
 
 def set_aside(path: Path, why: str) -> Path:
     """Rename a file, so that it is out of the way and nothing is lost; returns its new name, which no file had."""
-    names = (path.with_name(f"{path.name}.{why}{number}") for number in ("", *(f"-{i}" for i in count(2))))
-    free = next(name for name in names if not name.exists())
-    return path.replace(free)
+    aside = path.with_name(f"{path.name}.{why}")
+    others = (aside.with_name(f"{aside.name}-{number}") for number in count(2))
+    return path.replace(next(name for name in chain([aside], others) if not name.exists()))
 
 
 def set_all_aside(output: Path) -> None:

@@ -125,17 +125,17 @@ def test_a_mistake_in_a_process_of_its_own(tmp_path):
 
 INTERRUPTED = """
 import os, runpy, signal
-from clearclip.runs import results, stream
+from clearclip.runs import stream, unfinished_files
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
-write = results.write
+write = unfinished_files.write
 stream.SAVE_EVERY = 0
 
 def write_and_press(*given):
     write(*given)
     os.kill(os.getpid(), signal.SIGINT)
 
-results.write = write_and_press
+unfinished_files.write = write_and_press
 runpy.run_module("analysis.entropy", run_name="__main__", alter_sys=True)
 """
 
@@ -144,7 +144,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_continues(photos, tmp_pa
     """A real SIGINT after the first write."""
     words = ("--model", "dino_vits16", "--random", "--image-size", "32", "--images", photos, "--batch-size", "1")
     done = process("-c", INTERRUPTED, *words, cwd=tmp_path)
-    kept = tmp_path / "results" / ".entropy.dino_vits16.unfinished.nc"
+    kept = tmp_path / "results" / ".entropy.nc.dino_vits16.unfinished.nc"
     assert done.returncode == 130 and "continues with the same command" in done.stderr
     assert "Traceback" not in done.stderr and kept.is_file()
     done = here("analysis.entropy", *words, cwd=tmp_path)

@@ -95,22 +95,22 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_continues(tmp_path):
     code = (
         "import os, runpy, signal\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs ignore it
-        "from clearclip.runs import results, stream\n"
-        "write, left = results.write, [3]\n"
+        "from clearclip.runs import stream, unfinished_files\n"
+        "write, left = unfinished_files.write, [3]\n"
         "stream.SAVE_EVERY = 0\n"
         "def write_and_press(*given):\n"
         "    write(*given)\n"
         "    left[0] -= 1\n"
         "    if not left[0]: os.kill(os.getpid(), signal.SIGINT)\n"
-        "results.write = write_and_press\n"
+        "unfinished_files.write = write_and_press\n"
         "runpy.run_module('clearclip.evaluate', run_name='__main__', alter_sys=True)"
     )
     words = ("--dataset", "scenes", "scenes_background", "--limit", 4, "--batch-size", 4, "--recipe", "clip", *TEXTS)
     done = process("-c", code, *words, cwd=tmp_path)
     assert done.returncode == 130 and "same command" in done.stderr and "Traceback" not in done.stderr
-    assert files(tmp_path) == ["results/.evaluate.clip_tiny.scenes.unfinished.nc"] or len(files(tmp_path)) == 2
+    assert files(tmp_path) == ["results/.evaluate.nc.clip_tiny.scenes.unfinished.nc"] or len(files(tmp_path)) == 2
     other = here("clearclip.evaluate", *words[:4], 3, *words[5:], cwd=tmp_path)
-    assert other.returncode == 2 and "interrupted run with other limit" in other.stderr
+    assert other.returncode == 2 and "interrupted run with other limit (4 → 3)" in other.stderr
     assert here("clearclip.evaluate", *words, cwd=tmp_path).returncode == 0
     assert files(tmp_path) == ["results/evaluate.csv", "results/evaluate.nc"]
     assert here("clearclip.evaluate", *words, "--output", "whole.nc", cwd=tmp_path).returncode == 0

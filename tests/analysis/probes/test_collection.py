@@ -160,7 +160,7 @@ def test_several_models_are_kept_until_their_result_is_written(dino, photos, tmp
     tiny, listed, output = clearclip.load("dino_tiny"), pictures(photos), tmp_path / "deep" / "entropy.nc"
     got = collect_models([lambda: dino, lambda: tiny], listed, ["entropy"], output, **QUIET)
     assert sorted(path.name for path in output.parent.iterdir()) == [
-        f".entropy.{model.name}.unfinished.nc" for model in (tiny, dino)
+        f".entropy.nc.{model.name}.unfinished.nc" for model in (tiny, dino)
     ]
     assert same(got, store.merge_models([collect(model, listed, ["entropy"], **QUIET) for model in (dino, tiny)]))
     unfinished_files.write_result(got, output)

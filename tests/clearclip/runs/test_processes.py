@@ -2,6 +2,8 @@
 
 import json
 import socket
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,9 @@ import xarray as xr
 from commands import files, here, process
 from PIL import Image
 
-from clearclip.errors import Finished
+from clearclip import torchrun as torchrun_says
+from clearclip.errors import Finished, UserError
+from clearclip.runs import processes as meeting
 from clearclip.runs.processes import Processes, processes
 from clearclip.runs.unfinished_files import beside, discard
 
@@ -27,10 +31,14 @@ def torchrun(*words, cwd):
     return process(*start, *words, cwd=cwd)
 
 
+DEAD = 2**30  # more than any process number
+
+
 def read(file):
     return xr.load_dataset(file, engine="h5netcdf")
 
 
+ENTROPY = ("--model", "clip_tiny", "--limit", "2", "--image-size", "32", "--device", "cpu")
 TEXTS = ("--prompts", "photo", "--text-cache", "texts")
 COMMANDS = {
     "clearclip.evaluate": ("--dataset", "{folder}", "scenes", "--recipe", "clip", "sclip",
@@ -103,7 +111,7 @@ def test_every_process_has_a_file_of_its_own_and_all_are_discarded(tmp_path):
     other = beside(tmp_path / "evaluate.nc", "open_clip:ViT-B-16/laion2b", "scenes_background")
     own = [Processes(i, 3).own(file) for i in range(3)]
     assert len({file, *own}) == 4 and Processes().own(file) == file
-    half = file.with_name(f".{own[1].name}.123.tmp")  # of a process that was killed while it wrote
+    half = file.with_name(f".{own[1].name}.{DEAD}.tmp")  # of a process that was killed while it wrote
     for one in (file, other, half, *own):
         one.touch()
     discard([file])
@@ -120,9 +128,79 @@ def test_without_torchrun_there_is_one_process(monkeypatch):
     assert group.count == 1
 
 
+@pytest.fixture
+def environment(monkeypatch):
+    """An environment without torchrun's variables, in which processes meet anew."""
+    for name in torchrun_says.VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    processes.cache_clear()
+    yield monkeypatch
+    processes.cache_clear()
+
+
+@pytest.mark.parametrize("told", [{}, {"MASTER_ADDR": "node1", "MASTER_PORT": "29500"}, {"RANK": "three"}])
+def test_a_number_of_processes_that_do_not_meet_is_one_process_with_a_note(told, environment):
+    for name, value in {"WORLD_SIZE": "4", **told}.items():
+        environment.setenv(name, value)
+    with pytest.warns(UserWarning, match=r"WORLD_SIZE is 4, but RANK.* takes all pictures alone"):
+        assert (processes().number, processes().count) == (0, 1)
+
+
+def test_a_command_with_what_slurm_sets_runs_alone_and_speaks(tmp_path, environment):
+    environment.setenv("WORLD_SIZE", "4")
+    environment.setenv("RANK", "2")
+    done = here("analysis.entropy", *ENTROPY, cwd=tmp_path)
+    assert done.returncode == 0 and "note: WORLD_SIZE is 4, but MASTER_ADDR, MASTER_PORT do not say" in done.stderr
+    assert "entropy.nc" in done.stdout
+
+
+def test_processes_that_do_not_meet_say_where(environment):
+    where = {"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    for name, value in where.items():
+        environment.setenv(name, value)
+    environment.setattr(meeting, "MEET", timedelta(seconds=1))
+    with pytest.raises(UserError, match=r"process 1 of 2 did not meet the others at 127\.0\.0\.1:"):
+        processes()
+
+
+LATE = """
+import os, sys, time
+from datetime import timedelta
+from clearclip.cli import run
+from clearclip.runs import processes
+
+processes.MEET = timedelta(seconds=3)  # what a collective waits for without a word about it
+
+def main():
+    group = processes.processes()
+    if group.number == 1:
+        if sys.argv[1] == "late":
+            time.sleep(5)
+        else:
+            os._exit(7)
+    print(group.gather(group.number))
+
+run(main)
+"""
+
+
+@pytest.mark.parametrize("other", ["late", "dead"])
+def test_one_process_waits_for_the_other_until_it_dies(other, tmp_path):
+    (tmp_path / "late.py").write_text(LATE)
+    where = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    with ThreadPoolExecutor() as pool:
+        begin = [pool.submit(process, "late.py", other, cwd=tmp_path, RANK=str(i), **where) for i in range(2)]
+        first, _ = (begun.result() for begun in begin)
+    assert "Traceback" not in first.stderr
+    if other == "late":
+        assert first.returncode == 0 and "[0, 1]" in first.stdout
+    else:
+        assert first.returncode == 2 and "process 0 of 2 cannot reach the others" in first.stderr
+
+
 def test_all_but_the_first_are_finished(monkeypatch):
     for call in ("barrier", "destroy_process_group"):
-        monkeypatch.setattr(f"torch.distributed.{call}", lambda: None)
+        monkeypatch.setattr(f"torch.distributed.{call}", lambda **_: None)
     group = Processes(0, 2)
     group.leave_the_rest_to_the_first()
     assert group.count == 1
