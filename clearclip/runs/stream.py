@@ -134,6 +134,24 @@ def stream_share(
             complete=int(done.batches == len(batches)),
         )
 
+    told = False
+
+    def keep(done: Done) -> None:
+        """Write the state; where that is not possible the run goes on, and says so once."""
+        nonlocal told
+        if file is None:
+            return
+        try:
+            unfinished_files.write(state(done), file)
+        except Unwritable as error:
+            if not told:
+                warnings.warn(
+                    f"the run cannot be kept in {file}: {error.reason}. It continues, and an interruption costs what was "
+                    f"measured since {'the last state there' if file.is_file() else 'its beginning'}.",
+                    stacklevel=2,
+                )
+            told = True
+
     done = Done(0, 0, (), measurement.start())
     fault = partial(shares.fault, batches=batches, start=measurement.state(done.total))
     before = None if file is None else unfinished_files.read(file, key, fault)
@@ -156,14 +174,14 @@ def stream_share(
                 if not bar.disable and now - looked > BAR_EVERY:
                     bar.set_postfix_str(measurement.standing(done.total))
                     looked = now
-                if file is not None and now - saved > SAVE_EVERY:
-                    _keep(state(done), file)
+                if now - saved > SAVE_EVERY:
+                    keep(done)
                     saved = now
             if not bar.disable:
                 bar.set_postfix_str(measurement.standing(done.total))
         finally:  # also after Ctrl-C
-            if file is not None and done.batches > begun:
-                _keep(state(done), file)
+            if done.batches > begun:
+                keep(done)
     return state(done)
 
 
@@ -237,13 +255,3 @@ def _updated(
     good = [picture for picture in pictures if not isinstance(picture, BadImage)]
     total = measurement.update(done.total, good) if good else done.total
     return Done(done.batches + 1, done.images + len(good), (*done.skipped, *bad), total)
-
-
-def _keep(state: xr.Dataset, file: Path) -> None:
-    """Write the state of a share; where that is not possible the run goes on, and says so once."""
-    try:
-        unfinished_files.write(state, file)
-    except Unwritable as error:
-        lost = "goes on from the last state that could be" if file.is_file() else "starts anew"
-        message = f"the run cannot be kept in {file}: {error.reason}. It continues; after an interruption it {lost}."
-        warnings.warn(message, stacklevel=2)

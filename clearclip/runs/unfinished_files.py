@@ -133,7 +133,7 @@ def write_result(dataset: xr.Dataset, output: Path) -> None:
         results.write(dataset, output)
     except outputs.Unwritable as error:
         kept = ", ".join(str(path) for file in unfinished for path in _belonging(file))
-        way_on = f"The same command goes on from what is kept in {kept}." if kept else "Nothing of the run is kept."
+        way_on = f"It goes on from what is kept in {kept}." if kept else "Nothing of the run is kept."
         raise UserError(f"{error} {way_on}") from error
     discard(unfinished)
 

@@ -87,7 +87,7 @@ def limited():
 def test_a_run_that_cannot_be_kept_goes_on_and_says_so(limited, monkeypatch, tmp_path):
     monkeypatch.setattr(stream, "SAVE_EVERY", -1)
     whole = brightness(Pictures(), progress=False)
-    limited(100)
+    limited(3000)
     with pytest.warns(UserWarning, match=r"cannot be kept in .*kept\.nc: File too large\. It continues"):
         result = brightness(Pictures(), unfinished=tmp_path / "kept.nc", progress=False)
     assert result.identical(whole.assign_attrs(result.attrs)) and files(tmp_path) == []
@@ -115,7 +115,7 @@ def test_a_result_that_cannot_be_written_leaves_the_run_to_go_on_from(monkeypatc
     words = (*ENTROPY, "--images", photos)
     done = here("analysis.entropy", *words, cwd=tmp_path)
     assert done.returncode == 2 and "entropy.nc cannot be written: No space left on device. Make room" in done.stderr
-    assert "goes on from what is kept in results/.entropy.nc.clip_tiny.unfinished.nc" in done.stderr
+    assert "It goes on from what is kept in results/.entropy.nc.clip_tiny.unfinished.nc" in done.stderr
     monkeypatch.setattr("analysis.probes.collector.Collector.update", None)  # nothing is measured again
     assert here("analysis.entropy", *words, cwd=tmp_path).returncode == 0
     assert {"results/entropy.nc", "results/entropy.csv"} <= set(files(tmp_path))
