@@ -18,6 +18,7 @@ import xarray as xr
 from clearclip.errors import UserError
 from clearclip.runs import results
 from clearclip.runs.exact_sum import ExactSum
+from clearclip.runs.records import DIM
 
 SUM = "_sum"  # variables of an unfinished run that hold sums over images, as two float64 parts
 
@@ -75,7 +76,9 @@ def merge_models(datasets: Sequence[xr.Dataset]) -> xr.Dataset:
 
 def finish(states: Sequence[xr.Dataset], model: str) -> xr.Dataset:
     """The statistics of one run of a model of this name, from the states of all its processes."""
-    used = [state for state in states if state.sizes["image"]]  # a share may have had no picture that could be read
+    used = [
+        state.drop_dims(DIM) for state in states if state.sizes["image"]
+    ]  # a share may have had no picture that could be read
     joined = xr.concat(
         used, dim="image", data_vars="minimal", coords="minimal", compat="override", combine_attrs="override"
     ).sortby("position")

@@ -54,7 +54,7 @@ class LabelledPictures(Protocol):
 
     @property
     def identity(self) -> str:
-        """A text that changes when the pictures or labels do."""
+        """A text that changes when the pictures or labels do; empty if that is not known without reading them."""
         ...
 
     def __len__(self) -> int: ...

@@ -26,8 +26,8 @@ class Pairs:
 
     @property
     def identity(self) -> str:
-        """What the pairs say about themselves, else what they are called and how many there are."""
-        return getattr(self.pairs, "identity", f"{self.name}, {len(self)} pairs")
+        """What the pairs say about themselves; empty if they say nothing."""
+        return getattr(self.pairs, "identity", "")
 
     def __len__(self) -> int:
         return len(self.pairs)
