@@ -22,11 +22,10 @@ def distinct(names: Iterable[str]) -> list[str]:
     ['a', 'b', 'a (2)', 'a (3)']
     """
     given = list(names)
-    taken: set[str] = set()
-    result = []
+    reserved, result = set(given), dict[str, None]()
     for name in given:
         numbered = (f"{name} ({number})" for number in count(2))
-        free = name if name not in taken else next(text for text in numbered if text not in taken.union(given))
-        taken.add(free)
-        result.append(free)
-    return result
+        free = next(text for text in numbered if text not in reserved) if name in result else name
+        reserved.add(free)
+        result[free] = None
+    return list(result)

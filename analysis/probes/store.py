@@ -56,12 +56,16 @@ def read_maps(variable: str, path: Path) -> xr.Dataset:
 
 
 def merge_models(datasets: Sequence[xr.Dataset]) -> xr.Dataset:
-    """Join results of several models along `model`; what a shallower or narrower one lacks is NaN."""
+    """Join results of several models along `model`; what a shallower or narrower one lacks is NaN.
+
+    Raises: `UserError` if they hold different statistics or are of different pictures.
+    """
     if len(datasets) == 1:
         return datasets[0]
     variables = [set(dataset.data_vars) for dataset in datasets]
     if any(names != variables[0] for names in variables):
         raise UserError("these results hold different statistics, so they cannot be merged.")
+    results.refuse_other_data("pictures", (dataset.attrs.get("image_list_sha256", "") for dataset in datasets))
     merged = xr.concat(
         datasets,
         dim="model",
