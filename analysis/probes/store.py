@@ -4,7 +4,7 @@ Dimensions `model`, `image`, `layer` (1 … L), `feature` (X_res, X_attn, X_sum)
 `token`. Statistics of single images are float32 (model, image, layer, feature, tokens); averages over images are
 (model, layer, feature, tokens, channel or token). What a model of smaller depth or width lacks is NaN. Along `model`
 lie its weights, their SHA-256, whether they are random, precision, preprocessing and grid; the attributes hold library
-versions, the image list's digest, the command line and the time.
+versions, the digest of the pictures' contents, the command line and the time.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class Sample(NamedTuple):
 class LabelledPictures(Protocol):
     """What a data set is to those who evaluate on it: labels are indices into ``classes``, or ``ignore_index``.
 
-    A run is continued only with the same ``identity``.
+    A run is continued only with the same ``identity``, and the digest of a result is of the pictures and labels themselves.
     """
 
     name: str
