@@ -81,7 +81,8 @@ def pictures(source: Any = None, limit: int | None = None) -> list[Picture]:
     paths = dict.fromkeys(part for part in sources if isinstance(part, (str, os.PathLike)))
     listed = {path: pictures for path in paths if (pictures := _listed(str(path))) is not None}
     others = [part for part in sources if not isinstance(part, (str, os.PathLike))]
-    titles = distinct([*(pictures[0].source for pictures in listed.values()), *map(_title, filter(is_dataset, others))])
+    datasets = [part for part in others if is_dataset(part)]
+    titles = distinct([*(pictures[0].source for pictures in listed.values()), *(dataset.name for dataset in datasets)])
     named = [
         replace(picture, source=title)
         for title, pictures in zip(titles, listed.values(), strict=False)
@@ -127,10 +128,6 @@ def _held(sources: Iterable[Any], titles: Iterator[str]) -> Iterator[Picture]:
         else:
             for image in in_memory(source):
                 yield Picture(f"picture {next(number)}", image.copy, "memory", promise=pixel_digest(image))
-
-
-def _title(dataset: LabelledPictures) -> str:
-    return dataset.name
 
 
 def _labelled(dataset: LabelledPictures, title: str) -> list[Picture]:

@@ -24,8 +24,7 @@ from analysis.prototypes.nearest import (
 )
 from analysis.prototypes.pictures import prepared, probed
 from clearclip.datasets import LabelledPictures, Sample
-from clearclip.datasets.entries import entries, meaning
-from clearclip.entries import list_digest
+from clearclip.datasets.entries import entries, list_digest
 from clearclip.errors import UserError, overflow_hint
 from clearclip.evaluation.scores import iou_scores
 from clearclip.models.backbone import Backbone
@@ -78,7 +77,7 @@ class Half(Measurement[Sample, T]):
             "model": self.model.architecture,
             "weights": self.model.weights.sha256,
             "precision": self.model.precision,
-            "data set": list_digest(self.entries, meaning(self.task.dataset)),
+            "data set": list_digest(self.task.dataset),
             "limit": self.task.limit,
             "layers": self.task.layers,
             "short side": self.task.windows.short_side,

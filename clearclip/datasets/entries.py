@@ -8,7 +8,8 @@ from functools import partial
 from clearclip.datasets.base import LabelledPictures, Sample
 from clearclip.datasets.files import LabelledFiles
 from clearclip.entries import Entry
-from clearclip.entries import digest_now as pictures_now
+from clearclip.entries import digest_now as digest_of_pictures
+from clearclip.entries import list_digest as digest_of_list
 
 
 def entries(dataset: LabelledPictures, limit: int | None = None) -> list[Entry[Sample]]:
@@ -37,6 +38,11 @@ def meaning(dataset: LabelledPictures) -> str:
     return "\n".join([dataset.identity, *dataset.classes])
 
 
+def list_digest(dataset: LabelledPictures) -> str:
+    """Which pictures a data set has, before any of them is read: a run is continued only with the same list."""
+    return digest_of_list(entries(dataset), meaning(dataset))
+
+
 def digest_now(dataset: LabelledPictures, limit: int | None = None) -> str:
     """What `data_sha256` of a result is, for the first pictures of a data set as they are now."""
-    return pictures_now(entries(dataset, limit), meaning(dataset))
+    return digest_of_pictures(entries(dataset, limit), meaning(dataset))

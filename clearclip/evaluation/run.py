@@ -15,8 +15,8 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from clearclip.datasets import LabelledPictures, Sample, as_dataset
-from clearclip.datasets.entries import entries, meaning
-from clearclip.entries import digest, list_digest
+from clearclip.datasets.entries import entries, list_digest, meaning
+from clearclip.entries import digest
 from clearclip.errors import UserError, overflow_hint
 from clearclip.evaluation import protocol, scores
 from clearclip.methods.recipes import Recipe, recipes
@@ -140,7 +140,7 @@ class _Evaluation(Measurement[Sample, _Total]):
             "weights": model.weights.sha256,
             "precision": model.precision,
             "proxy": proxy and [proxy.architecture, proxy.weights.sha256],
-            "data set": list_digest(self.entries, meaning(self.dataset)),
+            "data set": list_digest(self.dataset),
             "limit": self.limit,
             "recipes": [asdict(recipe) for recipe in self.recipes],
             "thresholds": self.levels,

@@ -134,7 +134,6 @@ def stream_share(
     batches = group.share([indices[i : i + size] for i in range(0, len(indices), size)])
     key = unfinished_files.run_key(measurement.key() | {"processes": group.count})
     file = None if unfinished is None else group.own(unfinished)
-
     records: dict[int, Record] = {}  # of all pictures that were read, counted or not yet
 
     def state(done: Done) -> xr.Dataset:
