@@ -158,7 +158,7 @@ def present(
     reading: Callable[[xr.Dataset], list[str]],
     rows: Callable[[xr.Dataset], pd.DataFrame],
     draw: Callable[[xr.Dataset], Figure] | Mapping[str, Callable[[xr.Dataset], Figure]],
-    same_pictures: Callable[[xr.Dataset, float], bool] | None = None,
+    same_pictures: Callable[[xr.Dataset], bool] | None = None,
 ) -> None:
     """Compute a door's Dataset, print its table, write .nc, .csv and figure, and end with what the numbers say.
 
@@ -169,8 +169,8 @@ def present(
         reading: the sentences at the end.
         rows: what the .csv holds.
         draw: the figure, or several of them by what is added to their file names.
-        same_pictures: whether the pictures are those of a Dataset that was written at a time. With it, a finished one is
-            used and not computed again.
+        same_pictures: whether the pictures still have the contents of those that a Dataset is about. With it, a finished
+            one is used and not computed again.
     """
     from clearclip.segmentation import style
 
@@ -206,9 +206,9 @@ def present_statistics(
 ) -> None:
     """`present` for statistics: a table, a figure and, if there is one, a reading of each of some variables."""
     from analysis.probes import store
-    from analysis.probes.images import digest
     from analysis.probes.table import layer_table, tidy
     from analysis.readings.statistics import READINGS
+    from clearclip.entries import digest_now
 
     tokens = options.view.tokens
     drawings = {name: _with(draw, tokens) for name, draw in views.items()}
@@ -220,10 +220,9 @@ def present_statistics(
                 raise UserError(f"{path} has no {variable}; it has {', '.join(map(str, dataset.data_vars))}.")
         return dataset
 
-    def same_pictures(dataset: xr.Dataset, written: float) -> bool:
+    def same_pictures(dataset: xr.Dataset) -> bool:
         pictures = listed(options.models, options.pictures, options.running)
-        same = dataset.attrs["image_list_sha256"] == digest(pictures)
-        return bool(same and all(picture.changed <= written for picture in pictures))
+        return bool(dataset.attrs["image_list_sha256"] == digest_now(pictures))
 
     present(
         run,
@@ -262,5 +261,5 @@ def present_sweep(
         reading=reading,
         rows=table.tidy,
         draw=draw,
-        same_pictures=partial(same_data, options.labelled),
+        same_pictures=partial(same_data, options.labelled, options.running.limit),
     )

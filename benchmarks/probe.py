@@ -58,7 +58,7 @@ def stacked(sites: list[Result], depth: int) -> Result:
 
 def ours(model: Backbone, images: Tensor) -> Callable[[], Result]:
     """The very code that `analysis.collect` runs for a batch; attached only while it is timed."""
-    pictures = [Picture(f"{i}.png", lambda: None, 0, "noise") for i in range(len(images))]  # type: ignore[arg-type, return-value]
+    pictures = [Picture(f"{i}.png", lambda: None, "noise") for i in range(len(images))]  # type: ignore[arg-type, return-value]
     statistics = {name: STATISTICS[name] for name in FIGURE_4}
     collector = Collector(model, pictures, statistics, model.layers(), FEATURES, images.shape[-1], len(images))
 

@@ -80,7 +80,7 @@ def computed_or_reused(
     run: Callable[[Options], xr.Dataset],
     options: Options,
     read: Callable[[Path], xr.Dataset],
-    same_pictures: Callable[[xr.Dataset, float], bool],
+    same_pictures: Callable[[xr.Dataset], bool],
 ) -> xr.Dataset:
     """What `computed` gives, or what a door's own output file already holds, with a line that says so."""
     from clearclip.finished import reusable
@@ -93,17 +93,11 @@ def computed_or_reused(
     return dataset
 
 
-def same_data(labelled: cli.Labelled, dataset: xr.Dataset, written: float) -> bool:
-    """Whether the data sets that are named still have the pictures and labels that a Dataset was made from.
+def same_data(labelled: cli.Labelled, limit: int | None, dataset: xr.Dataset) -> bool:
+    """Whether the pictures and labels that are named still are, byte by byte, those that a Dataset was made from."""
+    from clearclip.datasets.entries import digest_now
 
-    Their names and sizes tell, and that none was changed after the Dataset was `written`, in seconds since 1970.
-    """
-    from clearclip.evaluation.run import data_digest
-
-    opened = cli.datasets(labelled)
-    if dataset.data_sha256.values.tolist() != [data_digest(pictures) for pictures in opened]:
-        return False
-    return all(getattr(pictures, "changed", 0.0) <= written for pictures in opened)  # drawn scenes have no files
+    return dataset.data_sha256.values.tolist() == [digest_now(data, limit) for data in cli.datasets(labelled)]
 
 
 def door_of(run: Callable[..., object]) -> str:

@@ -35,20 +35,20 @@ def state(door: str, options: Any, path: Path) -> Literal["finished", "other fac
 
 
 def reusable(
-    door: str, options: Any, same_pictures: Callable[[xr.Dataset, float], bool], read: Callable[[Path], xr.Dataset]
+    door: str, options: Any, same_pictures: Callable[[xr.Dataset], bool], read: Callable[[Path], xr.Dataset]
 ) -> xr.Dataset | None:
     """The Dataset in a door's own output file, if it is finished and its pictures are still the same; otherwise None.
 
     Args:
         door, options: as for `state`.
-        same_pictures: whether the pictures are those of a Dataset that was written at a time, in seconds since 1970.
+        same_pictures: whether the pictures still have the contents of those that a Dataset is about.
         read: reads the file.
     """
     output = options.result.output
     if state(door, options, output) != "finished":
         return None
     dataset = read(output)
-    return dataset if same_pictures(dataset, output.stat().st_mtime) else None
+    return dataset if same_pictures(dataset) else None
 
 
 def _same_weights(models: Models, weights: dict[str, str]) -> bool:

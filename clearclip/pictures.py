@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from clearclip.contents import opened
 from clearclip.errors import UserError
 
 LONGEST_STRIP = 100  # long side over short side: a thinner strip outgrows memory when its short side is resized
@@ -33,7 +34,7 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
         if Path(path).exists() and not Path(path).is_file():  # reading a pipe would wait forever
             raise ValueError("not a regular file")
         # by file object: opened by path, Pillow maps uncompressed TIFF into memory with turned sides exchanged
-        with Path(path).open("rb") as file, Image.open(file) as image:
+        with opened(path) as file, Image.open(file) as image:
             if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
                 raise ValueError(f"{image.width}×{image.height} are more than {Image.MAX_IMAGE_PIXELS} pixels")
             picture = upright_rgb(image)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import count
 
 
 def listed(words: Sequence[str]) -> str:
@@ -12,3 +13,19 @@ def listed(words: Sequence[str]) -> str:
     ('a', 'a and b', 'a, b and c')
     """
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def distinct(names: Iterable[str]) -> list[str]:
+    """Names of which no two are equal: where one comes again, it gets a number.
+
+    >>> distinct(["a", "b", "a", "a"])
+    ['a', 'b', 'a (2)', 'a (3)']
+    """
+    given = list(names)
+    reserved, result = set(given), dict[str, None]()
+    for name in given:
+        numbered = (f"{name} ({number})" for number in count(2))
+        free = next(text for text in numbered if text not in reserved) if name in result else name
+        reserved.add(free)
+        result[free] = None
+    return list(result)

@@ -9,6 +9,7 @@ from analysis.probes.collection import collect
 from analysis.probes.images import Picture
 from analysis.prototypes.run import measure
 from clearclip.datasets import Sample
+from clearclip.datasets.entries import entries
 from clearclip.evaluation.run import evaluate
 from clearclip.pictures import BadImage
 from clearclip.runs.exact_sum import ExactSum
@@ -50,13 +51,13 @@ class Brightness(Measurement[Sample, ExactSum]):
     title = "brightness"
 
     def __init__(self, pictures, batch_size):
-        self.pictures, self.indices, self.batch_size = pictures, range(len(pictures)), batch_size
+        self.entries, self.indices, self.batch_size = entries(pictures), range(len(pictures)), batch_size
 
     def key(self):
         return {"batch size": self.batch_size}
 
     def read(self, index):
-        return self.pictures[index]
+        return self.entries[index].read()
 
     def start(self):
         return ExactSum.zeros((3,))
@@ -86,7 +87,9 @@ def brightness(pictures, batch_size=2, **how):
 
 def statistics(pictures, batch_size=2, **how):
     def picture(position):
-        return Picture(f"picture {pictures.order[position]}", lambda: pictures[position].image, 0, "few")
+        return Picture(
+            f"picture {pictures.order[position]}", lambda: pictures[position].image, "few", promise=pictures.identity
+        )
 
     names = ["entropy", "frobenius_norm", "channel_mean", "token_norm"]
     listed = [picture(position) for position in range(len(pictures))]

@@ -10,9 +10,10 @@ import xarray as xr
 
 from analysis.probes import images as image_source
 from analysis.probes import store
-from analysis.probes.collector import Collector
+from analysis.probes.collector import Collector, finish
 from analysis.probes.images import Picture
 from analysis.probes.statistics import FIGURE_4, STATISTICS, Statistic
+from clearclip.entries import digest_now
 from clearclip.errors import UserError, closest
 from clearclip.models.backbone import Backbone
 from clearclip.models.block import FEATURES
@@ -117,8 +118,9 @@ def result(
 
     Raises `UserError` if a shard is missing, unfinished or of another run.
     """
-    dataset = join(states, lambda shares, _: store.finish(shares, model.name))
-    return describe_model(dataset, model, image_size, image_source.pictures(images))
+    pictures = image_source.pictures(images)
+    dataset = join(states, lambda shares, _: finish(shares, model.name, pictures))
+    return describe_model(dataset, model, image_size, pictures)
 
 
 def describe_model(
@@ -135,7 +137,8 @@ def describe_model(
     dataset = dataset.assign_coords({name: ("model", [value]) for name, value in about.items()})
     dataset = dataset.assign_coords(source=("image", [sources[name] for name in dataset.image.values.tolist()]))
     dataset.layer.attrs = {"long_name": "layer", "units": "1"}
-    used = {"images": dataset.sizes["image"], "image_list_sha256": image_source.digest(pictures)}
+    sha256 = dataset.attrs.get("image_list_sha256") or digest_now(pictures)  # a run knows what it has read
+    used = {"images": dataset.sizes["image"], "image_list_sha256": sha256}
     dataset.attrs = {**dataset.attrs, **used, **results.provenance()}
     return dataset
 

@@ -11,14 +11,15 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from analysis.probes import images as image_source
 from analysis.probes import store
 from analysis.probes.images import Picture
 from analysis.probes.probe import Probe
 from analysis.probes.statistics import NORMS, Statistic
+from clearclip.entries import digest, list_digest
 from clearclip.errors import UserError, overflow_hint
 from clearclip.models.backbone import Backbone
 from clearclip.runs.exact_sum import ExactSum
+from clearclip.runs.records import contents_of
 from clearclip.runs.stream import Measurement
 
 TOKEN_CHOICES = ("patches", "all")
@@ -52,7 +53,7 @@ class Collector(Measurement[Decoded, Total]):
         image_size: int | None,
         batch_size: int,
     ) -> None:
-        self.model, self.pictures, self.statistics = model, pictures, statistics
+        self.model, self.entries, self.statistics = model, pictures, statistics
         self.layers, self.features, self.image_size = layers, features, image_size
         self.title, self.indices, self.batch_size = model.name, range(len(pictures)), batch_size
         model.grid(image_size)  # refuses a size that is not a multiple of the patch before anything runs
@@ -74,7 +75,7 @@ class Collector(Measurement[Decoded, Total]):
             "model": self.model.architecture,
             "weights": self.model.weights.sha256,
             "precision": self.model.precision,
-            "images": image_source.digest(self.pictures),
+            "images": list_digest(self.entries),
             "image size": self.image_size or self.model.image_size,
             "batch size": self.batch_size,
             "statistics": {name: statistic.long_name for name, statistic in self.statistics.items()},
@@ -84,7 +85,7 @@ class Collector(Measurement[Decoded, Total]):
 
     def read(self, index: int) -> Decoded:
         """One picture, decoded and preprocessed."""
-        return Decoded(index, self.transform(self.pictures[index].read()))
+        return Decoded(index, self.transform(self.entries[index].read()))
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -136,14 +137,14 @@ class Collector(Measurement[Decoded, Total]):
             return
         image, layer, feature = np.argwhere(~finite)[0]
         raise UserError(
-            f"{self.pictures[pictures[image].position].name}: non-finite values in {self.features[feature]} of layer "
+            f"{self.entries[pictures[image].position].name}: non-finite values in {self.features[feature]} of layer "
             f"{self.layers[layer]} of {self.model.name}.{overflow_hint(self.model.precision)}"
         )
 
     def state(self, total: Total) -> xr.Dataset:
         """The values of single images, and the sums over images."""
         dims, positions = ("layer", "feature", "tokens"), self.positions[: total.images]
-        names = [self.pictures[position].name for position in positions]
+        names = [self.entries[position].name for position in positions]
         coords: dict[str, Any] = {
             "image": ("image", np.array(names, dtype=object)),
             "layer": list(self.layers),
@@ -170,4 +171,9 @@ class Collector(Measurement[Decoded, Total]):
 
     def finish(self, states: Sequence[xr.Dataset], images: int) -> xr.Dataset:
         """The Dataset of statistics, without the facts about the model."""
-        return store.finish(states, self.model.name)
+        return finish(states, self.model.name, self.entries)
+
+
+def finish(states: Sequence[xr.Dataset], model: str, pictures: Sequence[Picture]) -> xr.Dataset:
+    """The statistics of one run of a model of this name over these pictures, from the states of all its processes."""
+    return store.finish(states, model).assign_attrs(image_list_sha256=digest(pictures, contents_of(states)))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from importlib.resources import files as resources
 from itertools import count, islice
@@ -14,12 +14,16 @@ from typing import Any
 
 from PIL import Image
 
+from clearclip.contents import pixel_digest
 from clearclip.datasets import BENCHMARKS, LabelledPictures, is_dataset, parse
 from clearclip.datasets.drawn.scenes import Scenes
+from clearclip.datasets.entries import entries
 from clearclip.datasets.files import LabelledFiles
+from clearclip.entries import Entry
 from clearclip.errors import UserError
 from clearclip.pictures import find_images, read_image
 from clearclip.pixels import in_memory
+from clearclip.words import distinct
 
 PHOTOGRAPHS = (
     "astronaut.png",
@@ -38,25 +42,8 @@ PHOTOGRAPHS = (
 SCENES, SCENE_SIZE = 48, 128  # how many are drawn, and how large
 
 
-@dataclass(frozen=True)
-class Picture:
-    """One picture that has not been decoded yet.
-
-    Args:
-        name: what results call it.
-        read: decodes it.
-        size: bytes of its file.
-        source: where it comes from.
-        content: SHA-256 of its pixels or of its data set's identity; empty for a file.
-        changed: when its file was last written, in seconds since 1970; 0 without a file.
-    """
-
-    name: str
-    read: Callable[[], Image.Image]
-    size: int
-    source: str
-    content: str = ""
-    changed: float = 0.0
+Picture = Entry[Image.Image]
+"""One picture that has not been decoded yet."""
 
 
 def pictures(source: Any = None, limit: int | None = None) -> list[Picture]:
@@ -72,7 +59,7 @@ def pictures(source: Any = None, limit: int | None = None) -> list[Picture]:
 
     Returns:
         One `Picture` each, files by their names relative to the only folder, a file given twice once; those in memory are
-        called "picture 0", "picture 1", …
+        called "picture 0", "picture 1", …. Names are unique: where two would be equal, the source stands in front of them.
 
     Raises:
         UserError: there is no such file or folder, or no picture in it, it is nothing that pictures can be taken from, its
@@ -93,9 +80,28 @@ def pictures(source: Any = None, limit: int | None = None) -> list[Picture]:
         raise UserError("an empty list of pictures.")
     paths = dict.fromkeys(part for part in sources if isinstance(part, (str, os.PathLike)))
     listed = {path: pictures for path in paths if (pictures := _listed(str(path))) is not None}
-    named = [picture for pictures in listed.values() for picture in pictures[:limit]]
-    held = islice(_held(part for part in sources if not isinstance(part, (str, os.PathLike))), limit)
-    return [*named, *held, *_on_disk([Path(path) for path in paths if path not in listed], limit)]
+    others = [part for part in sources if not isinstance(part, (str, os.PathLike))]
+    datasets = [part for part in others if is_dataset(part)]
+    titles = distinct([*(pictures[0].source for pictures in listed.values()), *(dataset.name for dataset in datasets)])
+    named = [
+        replace(picture, source=title)
+        for title, pictures in zip(titles, listed.values(), strict=False)
+        for picture in pictures[:limit]
+    ]
+    held = islice(_held(others, iter(titles[len(listed) :])), limit)
+    return _told_apart([*named, *held, *_on_disk([Path(path) for path in paths if path not in listed], limit)])
+
+
+def _told_apart(listed: list[Picture]) -> list[Picture]:
+    """Pictures of which no two have one name: equal ones get their source in front, and numbers if that is not enough."""
+    often = Counter(picture.name for picture in listed)
+    names = [_with_source(picture) if often[picture.name] > 1 else picture.name for picture in listed]
+    return [replace(picture, name=name) for picture, name in zip(listed, distinct(names), strict=True)]
+
+
+def _with_source(picture: Picture) -> str:
+    single = picture.source.split("/")[-1] == picture.name  # a file of its own, whose source is its path
+    return picture.source if single else f"{picture.source}/{picture.name}"
 
 
 def _on_disk(roots: list[Path], limit: int | None) -> list[Picture]:
@@ -108,31 +114,30 @@ def _on_disk(roots: list[Path], limit: int | None) -> list[Picture]:
     kept = set(list(files)[:limit])
     roots = [root for root in roots if root not in files or root in kept]
     every = {_same(path): (path, root) for root in reversed(roots) for path in reversed(find_images(root)[:limit])}
-    by_name = {_name(path, root, several): (path, root) for path, root in reversed(every.values())}
-    return [_of_file(name, path, str(root)) for name, (path, root) in by_name.items()]
+    return [_of_file(_name(path, root, several), path, _text(root)) for path, root in reversed(every.values())]
 
 
-def _held(sources: Iterable[Any]) -> Iterator[Picture]:
-    """The pictures of what is not on disk, and of open data sets."""
+def _held(sources: Iterable[Any], titles: Iterator[str]) -> Iterator[Picture]:
+    """The pictures of what is not on disk, and of open data sets, which have titles as sources."""
     number = count()
     for source in sources:
-        if isinstance(source, Picture):
+        if isinstance(source, Entry):
             yield source
         elif is_dataset(source):
-            yield from _labelled(source)
+            yield from _labelled(source, next(titles))
         else:
             for image in in_memory(source):
-                content = hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
-                yield Picture(f"picture {next(number)}", image.copy, 0, "memory", content)
+                yield Picture(f"picture {next(number)}", image.copy, "memory", promise=pixel_digest(image))
 
 
-def _labelled(dataset: LabelledPictures) -> list[Picture]:
-    """The pictures of a data set, each read when it is needed."""
+def _labelled(dataset: LabelledPictures, title: str) -> list[Picture]:
+    """The pictures of a data set without their labels, each read when it is needed."""
     if isinstance(dataset, LabelledFiles):
-        return [_of_file(pair.name, pair.image, dataset.name) for pair in dataset.pairs]
-    content = hashlib.sha256(dataset.identity.encode()).hexdigest()
-    read = [partial(_image, dataset, i) for i in range(len(dataset))]
-    return [Picture(f"{dataset.name} {i}", image, 0, dataset.name, content) for i, image in enumerate(read)]
+        return [_of_file(pair.name, pair.image, title) for pair in dataset.pairs]
+    return [
+        Picture(entry.name, partial(_image, dataset, index), title, promise=entry.promise)
+        for index, entry in enumerate(entries(dataset))
+    ]
 
 
 def _image(dataset: LabelledPictures, index: int) -> Image.Image:
@@ -145,7 +150,8 @@ def _listed(source: str) -> list[Picture] | None:
         return NAMED[source]()
     if source.partition(":")[0] not in BENCHMARKS or Path(source).exists():
         return None
-    return _labelled(parse(source))
+    dataset = parse(source)
+    return _labelled(dataset, dataset.name)
 
 
 def _photographs() -> list[Picture]:
@@ -155,7 +161,7 @@ def _photographs() -> list[Picture]:
 
 def _scenes() -> list[Picture]:
     scenes = Scenes("test", SCENES, SCENE_SIZE)
-    return [Picture(f"scene {i}", partial(_image, scenes, i), 0, "scenes") for i in range(SCENES)]
+    return [Picture(f"scene {i}", partial(_image, scenes, i), "scenes", promise=scenes.identity) for i in range(SCENES)]
 
 
 NAMED: dict[str, Callable[[], list[Picture]]] = {"photographs": _photographs, "scenes": _scenes}
@@ -166,27 +172,14 @@ def _same(path: Path) -> str:
 
 
 def _of_file(name: str, path: Path, source: str) -> Picture:
-    try:
-        file = path.stat()
-    except OSError:  # a dangling link: reading it says so, with its name
-        return Picture(name, _reader(path), 0, source)
-    return Picture(name, _reader(path), file.st_size, source, changed=file.st_mtime)
-
-
-def digest(pictures: Sequence[Picture]) -> str:
-    """SHA-256 over the names and sizes, or contents, of the pictures in their order: which images a result is about."""
-    return hashlib.sha256("\n".join(f"{p.name} {p.content or p.size}" for p in pictures).encode()).hexdigest()
+    return Picture(name, partial(read_image, path), source, (path,))
 
 
 def _name(path: Path, root: Path, several: bool) -> str:
-    return os.fsencode(_label(path, root, several)).decode(errors="backslashreplace")  # a name may be any bytes
+    if several:
+        return _text(path)
+    return _text(Path(path.name) if path == root else path.relative_to(root))
 
 
-def _label(path: Path, root: Path, several: bool) -> str:
-    if path == root:
-        return path.as_posix() if several else path.name
-    return path.as_posix() if several else path.relative_to(root).as_posix()
-
-
-def _reader(path: Path) -> Callable[[], Image.Image]:
-    return lambda: read_image(path)
+def _text(path: Path) -> str:
+    return os.fsencode(path.as_posix()).decode(errors="backslashreplace")  # a name may be any bytes

@@ -19,6 +19,7 @@ from clearclip.methods.recipes import Recipe, feature_recipe, recipes
 from clearclip.models.wrap import ModelLike, as_backbone
 from clearclip.runs import results
 from clearclip.segmentation.segmenter import Segmenter
+from clearclip.words import distinct
 
 FEATURES = ("X_sum", "X_res", "X_attn")  # in the order of the paper's Fig. 1
 RECIPES = ("clip", "maskclip", "sclip", "clearclip", *FEATURES)
@@ -81,7 +82,7 @@ def label_maps(
     coords = {
         "model": [model.name],
         **Recipe.to_coords(methods),
-        "image": [sample.name for sample in samples],
+        "image": distinct(sample.name for sample in samples),
         "class": names,
         "rgb": ["red", "green", "blue"],
         "height": ("image", [picture.shape[0] for picture in pictures], {"units": "pixels"}),

@@ -4,7 +4,7 @@ Dimensions `model`, `image`, `layer` (1 … L), `feature` (X_res, X_attn, X_sum)
 `token`. Statistics of single images are float32 (model, image, layer, feature, tokens); averages over images are
 (model, layer, feature, tokens, channel or token). What a model of smaller depth or width lacks is NaN. Along `model`
 lie its weights, their SHA-256, whether they are random, precision, preprocessing and grid; the attributes hold library
-versions, the image list's digest, the command line and the time.
+versions, the digest of the pictures' contents, the command line and the time.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import xarray as xr
 from clearclip.errors import UserError
 from clearclip.runs import results
 from clearclip.runs.exact_sum import ExactSum
+from clearclip.runs.records import DIM
 
 SUM = "_sum"  # variables of an unfinished run that hold sums over images, as two float64 parts
 
@@ -55,12 +56,16 @@ def read_maps(variable: str, path: Path) -> xr.Dataset:
 
 
 def merge_models(datasets: Sequence[xr.Dataset]) -> xr.Dataset:
-    """Join results of several models along `model`; what a shallower or narrower one lacks is NaN."""
+    """Join results of several models along `model`; what a shallower or narrower one lacks is NaN.
+
+    Raises: `UserError` if they hold different statistics or are of different pictures.
+    """
     if len(datasets) == 1:
         return datasets[0]
     variables = [set(dataset.data_vars) for dataset in datasets]
     if any(names != variables[0] for names in variables):
         raise UserError("these results hold different statistics, so they cannot be merged.")
+    results.refuse_other_data("pictures", (dataset.attrs.get("image_list_sha256", "") for dataset in datasets))
     merged = xr.concat(
         datasets,
         dim="model",
@@ -75,7 +80,9 @@ def merge_models(datasets: Sequence[xr.Dataset]) -> xr.Dataset:
 
 def finish(states: Sequence[xr.Dataset], model: str) -> xr.Dataset:
     """The statistics of one run of a model of this name, from the states of all its processes."""
-    used = [state for state in states if state.sizes["image"]]  # a share may have had no picture that could be read
+    used = [
+        state.drop_dims(DIM) for state in states if state.sizes["image"]
+    ]  # a share may have had no picture that could be read
     joined = xr.concat(
         used, dim="image", data_vars="minimal", coords="minimal", compat="override", combine_attrs="override"
     ).sortby("position")

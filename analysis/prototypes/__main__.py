@@ -71,7 +71,7 @@ def main() -> None:
         reading=reading,
         rows=table.tidy,
         draw=plots.prototypes,
-        same_pictures=partial(same_data, options.labelled),
+        same_pictures=partial(same_data, options.labelled, options.running.limit),
     )
 
 

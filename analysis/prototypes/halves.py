@@ -24,12 +24,13 @@ from analysis.prototypes.nearest import (
 )
 from analysis.prototypes.pictures import prepared, probed
 from clearclip.datasets import LabelledPictures, Sample
+from clearclip.datasets.entries import entries, list_digest
 from clearclip.errors import UserError, overflow_hint
-from clearclip.evaluation.run import data_digest
 from clearclip.evaluation.scores import iou_scores
 from clearclip.models.backbone import Backbone
 from clearclip.models.block import FEATURES
 from clearclip.runs.exact_sum import ExactSum
+from clearclip.runs.records import contents_of
 from clearclip.runs.stream import Measurement
 from clearclip.segmentation.windows import Windows
 
@@ -50,12 +51,13 @@ class Task:
     ) -> None:
         self.model, self.dataset, self.layers = model, dataset, model.layers(layers)
         self.batch_size, self.limit, self.windows = batch_size, limit, _sizes(model, short_side)
-        self.count = min(len(dataset), len(dataset) if limit is None else limit)
-        if self.count < 2:
-            raise UserError(f"{dataset.name}, {self.count} pictures: at least two are needed, one for each half.")
+        self.entries = entries(dataset, limit)
+        if len(self.entries) < 2:
+            raise UserError(
+                f"{dataset.name}, {len(self.entries)} pictures: at least two are needed, one for each half."
+            )
         if batch_size < 1:
             raise UserError(f"batch size {batch_size}: at least 1.")
-        self.digest = data_digest(dataset)
 
 
 class Half(Measurement[Sample, T]):
@@ -65,7 +67,8 @@ class Half(Measurement[Sample, T]):
         self.task, self.model, self.classes = task, task.model, len(task.dataset.classes)
         self.title = f"{task.model.name} {task.dataset.name} {what}"
         self.source = f"the {source} half of {task.dataset.name}"
-        self.indices, self.batch_size = range(first, task.count, 2), task.batch_size
+        self.entries, self.batch_size = task.entries, task.batch_size
+        self.indices = range(first, len(self.entries), 2)
         self.maps = (len(task.layers), len(FEATURES))
 
     def key(self) -> dict[str, Any]:
@@ -74,7 +77,7 @@ class Half(Measurement[Sample, T]):
             "model": self.model.architecture,
             "weights": self.model.weights.sha256,
             "precision": self.model.precision,
-            "data set": self.task.digest,
+            "data set": list_digest(self.task.dataset),
             "limit": self.task.limit,
             "layers": self.task.layers,
             "short side": self.task.windows.short_side,
@@ -83,7 +86,7 @@ class Half(Measurement[Sample, T]):
 
     def read(self, index: int) -> Sample:
         """One picture with its labels."""
-        return self.task.dataset[index]
+        return self.entries[index].read()
 
     def refuse_non_finite(self, finite: np.ndarray, samples: Sequence[Sample]) -> None:
         """Raise a `UserError` that names pictures, layer and feature, if one of the maps (layers · features,) is not finite."""
@@ -167,7 +170,8 @@ class Learning(Half[Sums]):
             name: ExactSum.of_parts((state[name].values for state in states), states[0][name].shape[1:]).value()
             for name in DIMS
         }
-        return xr.Dataset({name: (DIMS[name], total) for name, total in totals.items()} | {"images": images})
+        sums = {name: (DIMS[name], total) for name, total in totals.items()}
+        return xr.Dataset(sums | {"images": images} | contents_by_picture(states))
 
 
 class Comparing(Half[np.ndarray]):
@@ -246,7 +250,14 @@ class Comparing(Half[np.ndarray]):
     def finish(self, states: Sequence[xr.Dataset], images: int) -> xr.Dataset:
         """`confusion` over all pictures, and `images`."""
         confusion = np.sum([state.confusion.values for state in states], 0)
-        return xr.Dataset({"confusion": (states[0].confusion.dims, confusion), "images": images})
+        counted = {"confusion": (states[0].confusion.dims, confusion), "images": images}
+        return xr.Dataset(counted | contents_by_picture(states))
+
+
+def contents_by_picture(states: Sequence[xr.Dataset]) -> dict[str, Any]:
+    """The variable `content` along `picture`: what every picture of a half contained, and its index."""
+    contents = contents_of(states)
+    return {"content": ("picture", list(contents.values())), "picture": list(contents)}
 
 
 def _sizes(model: Backbone, short_side: int | None) -> Windows:

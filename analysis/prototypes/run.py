@@ -12,6 +12,8 @@ from analysis.prototypes.halves import Comparing, Learning, Task
 from analysis.prototypes.nearest import SIMILARITIES, prototypes
 from analysis.prototypes.table import merge
 from clearclip.datasets import LabelledPictures, as_dataset
+from clearclip.datasets.entries import meaning
+from clearclip.entries import digest
 from clearclip.errors import UserError
 from clearclip.evaluation import scores
 from clearclip.models.backbone import Backbone
@@ -112,6 +114,7 @@ ATTRS = scores.ATTRS | {
 def _result(task: Task, learned: xr.Dataset, compared: xr.Dataset) -> xr.Dataset:
     """The Dataset of both halves."""
     model, dataset, cell = task.model, task.dataset, ("model", "dataset")
+    contents = xr.concat([learned.content, compared.content], "picture").sortby("picture").to_series().to_dict()
     values = scores.iou_scores(compared.confusion.values) | {
         "images": compared.images.values,
         "prototype_images": learned.images.values,
@@ -129,7 +132,7 @@ def _result(task: Task, learned: xr.Dataset, compared: xr.Dataset) -> xr.Dataset
         "similarity": list(SIMILARITIES),
         "class": dataset.classes,
         "split": ("dataset", [getattr(dataset, "split", "all")]),
-        "data_sha256": ("dataset", [task.digest]),
+        "data_sha256": ("dataset", [digest(task.entries, contents, meaning(dataset))]),
     }
     halves = "prototypes from pictures 0, 2, 4, …, scores of 1, 3, 5, …"
     attrs = {"skipped": results.skipped([learned, compared]), "halves": halves}

@@ -45,7 +45,7 @@ class Sample(NamedTuple):
 class LabelledPictures(Protocol):
     """What a data set is to those who evaluate on it: labels are indices into ``classes``, or ``ignore_index``.
 
-    A run is continued only with the same ``identity``.
+    A run is continued only with the same ``identity``, and the digest of a result is of the pictures and labels themselves.
     """
 
     name: str
@@ -54,7 +54,7 @@ class LabelledPictures(Protocol):
 
     @property
     def identity(self) -> str:
-        """A text that changes when the pictures or labels do."""
+        """A text that changes when the pictures or labels do; empty if that is not known without reading them."""
         ...
 
     def __len__(self) -> int: ...

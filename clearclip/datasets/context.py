@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.io import loadmat
 
+from clearclip.contents import opened
 from clearclip.datasets.base import Facts
 from clearclip.datasets.benchmark import Benchmark
 from clearclip.datasets.files import Pair, pairs
@@ -79,6 +80,7 @@ class Context59(Context60):
 def read_mat(path: Path) -> NDArray[np.integer]:
     """The 459-class ids (H, W) of an original label file; raises `BadLabel`."""
     try:
-        return np.asarray(loadmat(path)["LabelMap"], np.uint16)
+        with opened(path) as file:
+            return np.asarray(loadmat(file)["LabelMap"], np.uint16)
     except Exception as error:  # scipy raises all kinds on broken files
         raise BadLabel(f"{path}: no .mat file with a LabelMap ({error})") from error

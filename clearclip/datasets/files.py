@@ -98,14 +98,8 @@ class LabelledFiles:
 
     @property
     def identity(self) -> str:
-        """What a result is about, as text: its classes, and the names and sizes of its files."""
-        files = (f"{pair.name} {pair.image.stat().st_size} {pair.label.stat().st_size}" for pair in self.pairs)
-        return "\n".join([self.name, *self.classes, *files])
-
-    @property
-    def changed(self) -> float:
-        """When a picture or label was last written, in seconds since 1970."""
-        return max(file.stat().st_mtime for pair in self.pairs for file in (pair.image, pair.label))
+        """What the raw ids of its label files mean, as text; what is in the files is known once they are read."""
+        return "\n".join([self.name, *self.classes, " ".join(map(str, self.lookup.tolist()))])
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name}: {len(self)} pictures, {len(self.classes)} classes)"

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from clearclip.contents import opened
 from clearclip.pictures import BadImage
 
 IGNORE = 255
@@ -25,7 +26,7 @@ class BadLabel(BadImage):
 def read_label(path: Path) -> NDArray[np.integer]:
     """The raw ids of a label picture, (H, W), palettes and 16-bit pictures included; raises `BadLabel`."""
     try:
-        with Image.open(path) as image:
+        with opened(path) as file, Image.open(file) as image:
             if image.mode not in INDEX_MODES:
                 raise ValueError(f"its pixels are colours ({image.mode}), not class indices")
             return np.asarray(image, np.uint8 if image.mode == "1" else None)

@@ -16,7 +16,8 @@ class Pairs:
 
     Args:
         pairs: has a length, gives (picture, (H, W) class indices) for an index, and lists its `classes`. It may have a
-            `name`, an `ignore_index` (255 if not), and an `identity` that changes when its pictures do.
+            `name`, an `ignore_index` (255 if not), and an `identity` that changes when its pictures do. Without one, a run that
+            continues reads the pictures that it has counted again, to compare them.
     """
 
     def __init__(self, pairs: Any) -> None:
@@ -26,8 +27,8 @@ class Pairs:
 
     @property
     def identity(self) -> str:
-        """What the pairs say about themselves, else what they are called and how many there are."""
-        return getattr(self.pairs, "identity", f"{self.name}, {len(self)} pairs")
+        """What the pairs say about themselves; empty if they say nothing."""
+        return getattr(self.pairs, "identity", "")
 
     def __len__(self) -> int:
         return len(self.pairs)

@@ -42,7 +42,7 @@ def main() -> None:
     from clearclip.runs import results
 
     output = options.result.output
-    same_pictures = partial(commands.same_data, options.labelled)
+    same_pictures = partial(commands.same_data, options.labelled, options.running.limit)
     dataset = commands.computed_or_reused(run, options, results.read, same_pictures)
     print(table.report(dataset))
     commands.print_origin(dataset)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
@@ -16,12 +15,15 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from clearclip.datasets import LabelledPictures, Sample, as_dataset
+from clearclip.datasets.entries import entries, list_digest, meaning
+from clearclip.entries import digest
 from clearclip.errors import UserError, overflow_hint
 from clearclip.evaluation import protocol, scores
 from clearclip.methods.recipes import Recipe, recipes
 from clearclip.models.wrap import ModelLike, as_backbone
 from clearclip.runs import results
 from clearclip.runs.exact_sum import ExactSum
+from clearclip.runs.records import contents_of
 from clearclip.runs.stream import Measurement, stream
 from clearclip.segmentation.labelling import class_labels
 from clearclip.segmentation.segmenter import Segmenter
@@ -126,9 +128,9 @@ class _Evaluation(Measurement[Sample, _Total]):
         self.segmenter, self.recipes, self.levels = segmenter, recipes, levels
         self.dataset, self.limit, self.prompts = dataset, limit, prompts
         self.title, self.source = f"{segmenter.model.name} {dataset.name}", dataset.name
-        self.indices = range(min(len(dataset), limit or len(dataset)))
+        self.entries = entries(dataset, limit)
+        self.indices = range(len(self.entries))
         self.batch_size = max(1, segmenter.batch_size // 2)
-        self.digest = data_digest(dataset)
 
     def key(self) -> dict[str, Any]:
         """Model, data set, recipes, and how windows and texts are made."""
@@ -138,7 +140,7 @@ class _Evaluation(Measurement[Sample, _Total]):
             "weights": model.weights.sha256,
             "precision": model.precision,
             "proxy": proxy and [proxy.architecture, proxy.weights.sha256],
-            "data set": self.digest,
+            "data set": list_digest(self.dataset),
             "limit": self.limit,
             "recipes": [asdict(recipe) for recipe in self.recipes],
             "thresholds": self.levels,
@@ -150,7 +152,7 @@ class _Evaluation(Measurement[Sample, _Total]):
 
     def read(self, index: int) -> Sample:
         """One picture with its labels."""
-        return self.dataset[index]
+        return self.entries[index].read()
 
     def start(self) -> _Total:
         """Nothing counted."""
@@ -216,6 +218,7 @@ class _Evaluation(Measurement[Sample, _Total]):
     def finish(self, states: Sequence[xr.Dataset], images: int) -> xr.Dataset:
         """The Dataset of a run from the states of all its processes."""
         confusion = np.sum([state.confusion.values for state in states], 0)
+        data_sha256 = digest(self.entries, contents_of(states), meaning(self.dataset))
         about: dict[str, Any] = {
             name: ("model", [value]) for name, value in results.about_model(self.segmenter.model).items()
         }
@@ -239,16 +242,11 @@ class _Evaluation(Measurement[Sample, _Total]):
             "class": self.dataset.classes,
             "predicted": self.dataset.classes,
             "split": ("dataset", [getattr(self.dataset, "split", "all")]),
-            "data_sha256": ("dataset", [self.digest]),
+            "data_sha256": ("dataset", [data_sha256]),
             "windows": ("dataset", [str(self.segmenter.windows)]),
         }
         prompts = self.prompts if isinstance(self.prompts, str) else json.dumps(list(self.prompts))
         return xr.Dataset(variables, coords, {"prompts": prompts})
-
-
-def data_digest(dataset: LabelledPictures) -> str:
-    """The SHA-256 of what a result says its data set was."""
-    return hashlib.sha256(f"{dataset.identity} {dataset.classes}".encode()).hexdigest()
 
 
 ATTRS = scores.ATTRS | {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -89,9 +89,23 @@ def shipped_models(dataset: xr.Dataset) -> dict[str, str]:
 
 
 def by_model(parts: Sequence[xr.Dataset]) -> list[xr.Dataset]:
-    """One Dataset for each model, from parts of one model and one data set each, in their order."""
+    """One Dataset for each model, from parts of one model and one data set each, in their order.
+
+    Raises: `UserError` if a data set was changed between two models.
+    """
+    for name in dict.fromkeys(part.dataset.item() for part in parts):
+        refuse_other_data(name, (part.data_sha256.item() for part in parts if part.dataset.item() == name))
     models = dict.fromkeys(part.model.item() for part in parts)
     return [joined([part for part in parts if part.model.item() == model], "dataset") for model in models]
+
+
+def refuse_other_data(what: str, digests: Iterable[str]) -> None:
+    """Raise a `UserError` if results that are to be compared are of pictures with other contents."""
+    if len(set(digests)) > 1:
+        raise UserError(
+            f"{what}: the models did not see the same data, because files were changed between their runs or the lists "
+            "differ. Measure all of them again, with --restart."
+        )
 
 
 def joined(parts: Sequence[xr.Dataset], dim: str) -> xr.Dataset:

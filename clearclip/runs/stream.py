@@ -22,11 +22,14 @@ import torch
 import xarray as xr
 from tqdm.auto import tqdm
 
+from clearclip.contents import noted
+from clearclip.entries import Entry, Record, record
 from clearclip.errors import UserError
 from clearclip.outputs import Unwritable
 from clearclip.pictures import BadImage
 from clearclip.runs import results, shares, unfinished_files
 from clearclip.runs.processes import Processes, processes
+from clearclip.runs.records import records_of, refuse_changed, with_records
 from clearclip.runs.shares import Done
 
 P = TypeVar("P")  # a picture that has been read
@@ -49,8 +52,10 @@ class Measurement(ABC, Generic[P, T]):
     """What the progress bar is called."""
     source: str = ""
     """What the pictures are called when not one of them could be used."""
+    entries: Sequence[Entry[Any]]
+    """The pictures before they are read."""
     indices: Sequence[int]
-    """The pictures, as numbers for `read`, in their order."""
+    """Those of them that are counted, as numbers for `read`, in their order."""
     batch_size: int
     """Pictures that `update` takes at once. Batches are never divided, so that they give the same bits anywhere."""
 
@@ -103,7 +108,8 @@ def stream(
         progress: show a progress bar.
 
     Returns: what `measurement.finish` gives, with attributes `skipped` (a JSON list of messages) and provenance.
-    Raises: `UserError` for an unfinished file of another run, or if not one picture could be used.
+    Raises: `UserError` for an unfinished file of another run or of pictures that have changed since, or if not one picture
+    could be used.
     """
     group = processes()
     state = stream_share(measurement, group, unfinished=unfinished, strict=strict, progress=progress)
@@ -123,9 +129,11 @@ def stream_share(
     batches = group.share([indices[i : i + size] for i in range(0, len(indices), size)])
     key = unfinished_files.run_key(measurement.key() | {"processes": group.count})
     file = None if unfinished is None else group.own(unfinished)
+    records: dict[int, Record] = {}  # of all pictures that were read, counted or not yet
 
     def state(done: Done) -> xr.Dataset:
-        return measurement.state(done.total).assign_attrs(
+        counted = {index: records[index] for batch in batches[: done.batches] for index in batch}
+        return with_records(measurement.state(done.total), counted).assign_attrs(
             done.attributes(),
             run=key,
             source=measurement.source,
@@ -155,7 +163,9 @@ def stream_share(
     done = Done(0, 0, (), measurement.start())
     fault = partial(shares.fault, batches=batches, start=measurement.state(done.total))
     before = None if file is None else unfinished_files.read(file, key, fault)
-    if before is not None:
+    if file is not None and before is not None:
+        records.update(records_of(before))
+        refuse_changed(measurement.entries, records, file)
         done = shares.restored(before, measurement.restore(before))
     begun, saved, looked = done.batches, time.monotonic(), time.monotonic()
     bar = tqdm(
@@ -167,7 +177,9 @@ def stream_share(
     )
     with bar, torch.inference_mode(), measurement.running():
         try:
-            for batch, pictures in read_ahead(lambda index: _read(measurement, index), batches[begun:]):
+            for batch, read in read_ahead(lambda index: _read(measurement, index), batches[begun:]):
+                pictures, seen = zip(*read, strict=True)
+                records.update(zip(batch, seen, strict=True))
                 done = _updated(measurement, done, batch, pictures, strict, group)
                 bar.update(len(batch))
                 now = time.monotonic()
@@ -230,12 +242,15 @@ def read_ahead(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _read(measurement: Measurement[P, T], index: int) -> P | BadImage:
-    """One picture, or why it cannot be used."""
-    try:
-        return measurement.read(index)
-    except BadImage as error:
-        return error
+def _read(measurement: Measurement[P, T], index: int) -> tuple[P | BadImage, Record]:
+    """One picture, or why it cannot be used, and a record of what it was."""
+    picture: P | BadImage
+    with noted() as notes:
+        try:
+            picture = measurement.read(index)
+        except BadImage as error:
+            picture = error
+    return picture, record(measurement.entries[index], notes)
 
 
 def _updated(

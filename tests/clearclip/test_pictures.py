@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps, features
 
-from analysis.probes.images import PHOTOGRAPHS, digest, pictures
+from analysis.probes.images import PHOTOGRAPHS, pictures
+from clearclip.entries import digest_now
 from clearclip.errors import UserError
 from clearclip.pictures import BadImage, find_images, read_image
 
@@ -490,7 +491,7 @@ def test_pictures_of_a_folder(tmp_path):
     touch(tmp_path, "b.png", "a/c.png")
     found = pictures(tmp_path)
     assert [picture.name for picture in found] == ["a/c.png", "b.png"]
-    assert [picture.size for picture in found] == [len(WHOLE["png"])] * 2
+    assert [picture.files for picture in found] == [(tmp_path / "a/c.png",), (tmp_path / "b.png",)]
     assert found[0].read().size == (64, 64)
 
 
@@ -542,10 +543,11 @@ def test_default_photographs_are_real():
 def test_digest_tells_lists_apart(tmp_path):
     touch(tmp_path, "a.png", "b.png")
     found = pictures(tmp_path)
-    assert digest(found) == digest(pictures(tmp_path))
-    assert len({digest(found), digest(found[::-1]), digest(found[:1]), digest([])}) == 4
+    before = digest_now(found)
+    assert before == digest_now(pictures(tmp_path))
+    assert len({before, digest_now(found[::-1]), digest_now(found[:1]), digest_now([])}) == 4
     (tmp_path / "b.png").write_bytes(WHOLE["jpg"])
-    assert digest(pictures(tmp_path)) != digest(found)
+    assert digest_now(pictures(tmp_path)) != before
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only there may a file name be any bytes")
@@ -554,7 +556,7 @@ def test_a_name_that_is_not_utf8(tmp_path):
     path.write_bytes(WHOLE["png"])
     found = pictures(tmp_path)
     assert found[0].read().size == (64, 64)
-    assert len(digest(found)) == 64
+    assert len(digest_now(found)) == 64
     found[0].name.encode()  # what a Dataset is written with
 
 

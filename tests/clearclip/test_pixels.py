@@ -8,7 +8,8 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import clearclip
 from analysis import collect
-from analysis.probes.images import digest, pictures
+from analysis.probes.images import pictures
+from clearclip.entries import digest_now
 from clearclip.errors import UserError
 from clearclip.pixels import in_memory, is_single, opened
 
@@ -59,7 +60,7 @@ def test_every_kind_gives_the_same_pictures(kind):
     named = pictures(SOURCES[kind])
     assert [picture.name for picture in named] == [f"picture {i}" for i in range(4)]
     assert np.array_equal([np.asarray(picture.read()) for picture in named], PIXELS)
-    assert digest(named) == digest(pictures(PIXELS)) and digest(named) != digest(pictures(PIXELS[::-1]))
+    assert digest_now(named) == digest_now(pictures(PIXELS)) and digest_now(named) != digest_now(pictures(PIXELS[::-1]))
     assert np.array_equal([np.asarray(picture) for picture in opened(SOURCES[kind])], PIXELS)
     assert [picture.name for picture in pictures(SOURCES[kind], limit=2)] == ["picture 0", "picture 1"]
     assert not is_single(SOURCES[kind])
@@ -101,7 +102,7 @@ def test_data_sets_are_pictures(tmp_path):
     named = pictures(scenes)
     assert [picture.name for picture in named] == ["scenes 0", "scenes 1", "scenes 2"]
     assert np.array_equal(np.asarray(named[2].read()), np.asarray(scenes[2].image))
-    assert digest(named) != digest(pictures(clearclip.datasets.load("scenes", count=3, size=32)))
+    assert digest_now(named) != digest_now(pictures(clearclip.datasets.load("scenes", count=3, size=32)))
     (tmp_path / "images").mkdir()
     (tmp_path / "labels").mkdir()
     Image.fromarray(PIXELS[0]).save(tmp_path / "images/a.png")
