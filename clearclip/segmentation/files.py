@@ -67,10 +67,11 @@ def refuse_collisions(folder: Path, pictures: Mapping[str, Picture], recipes: Se
             raise UserError(
                 f"{picture} lies in {folder}, where the results go and could replace it: name another --output."
             )
-    sources = {_identity(picture): picture for picture in photographs}
+    sources = {identity: picture for picture in photographs if (identity := _identity(picture))}
     owners = {SHARES: "the table of shares"}
     for file, owner in _files(pictures, recipes):
-        replaced = sources.get(_identity(folder / file) or ())
+        identity = _identity(folder / file)
+        replaced = None if identity is None else sources.get(identity)
         if replaced is not None:
             raise UserError(f"{folder / file}, a result of {owner}, is the picture {replaced}: name another --output.")
         for path in (file, *map(str, PurePosixPath(file).parents)):  # a file cannot be where a folder is
