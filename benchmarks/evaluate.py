@@ -27,7 +27,7 @@ from clearclip.methods.dense import DenseEncoder
 from clearclip.methods.recipes import Recipe
 from clearclip.models.backbone import Backbone
 from clearclip.pictures import find_images, read_image
-from clearclip.segmentation.labelling import class_scores
+from clearclip.segmentation.labelling import class_scores, scaled
 from clearclip.segmentation.text import Queries
 from clearclip.segmentation.windows import PatchLogits
 
@@ -96,7 +96,7 @@ def cropped(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 def plain_labels(logits: PatchLogits, size: tuple[int, int], owner: Tensor, threshold: float = 0.0) -> Tensor:
     """Word for word: every name's map at full size, softmax over all of them, the best class."""
-    best, labels = class_scores(logits.maps(), size, owner, int(owner.max()) + 1).max(0)
+    best, labels = class_scores(scaled(logits.maps(), size), owner, int(owner.max()) + 1).max(0)
     return labels.masked_fill(best < threshold, 0) if threshold else labels
 
 

@@ -12,8 +12,10 @@ class Finished(Exception):
 
 
 def overflow_hint(precision: str) -> str:
-    """What to do about values that are not finite, as the end of a message; nothing where the precision is not to blame."""
-    return " In fp16 large residuals overflow: use bf16 or fp32." if precision == "fp16" else ""
+    """What to do about values that are not finite, as the end of a message."""
+    if precision == "fp16":
+        return " In fp16 large residuals overflow: use bf16 or fp32."
+    return " Its weights hold numbers that are not finite, or too large ones: take another checkpoint."
 
 
 def closest(name: str, known: list[str], count: int = 4) -> str:

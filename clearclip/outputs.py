@@ -6,7 +6,10 @@ import errno
 import glob
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from clearclip.errors import UserError
 
@@ -33,13 +36,20 @@ def write(path: Path, content: bytes | memoryview | str) -> None:
 
     Raises: `Unwritable` if that is not possible.
     """
+    with opened(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """A file to write piece by piece, all of it or nothing, as `write` does: it takes its name at the end of the `with`."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(path.parent, glob.escape(path.name))
         try:
-            with unfinished.open("wb") as file:
-                file.write(content.encode() if isinstance(content, str) else content)
+            with unfinished.open("w+b") as file:
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             unfinished.replace(path)

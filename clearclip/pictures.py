@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,9 @@ from clearclip.errors import UserError
 
 LONGEST_STRIP = 100  # long side over short side: a thinner strip outgrows memory when its short side is resized
 NOT_PICTURES = {"BUFR", "GRIB", "HDF5", "MPEG", "WMF", "EPS", "PDF"}  # known to Pillow, not decoded by it alone
+
+
+MOST_PIXELS = 2**30  # what `pixel_limit` can allow; several bytes of memory go with each
 
 
 class BadImage(UserError):
@@ -45,6 +49,22 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
     if max(width, height) > LONGEST_STRIP * min(width, height):
         raise BadImage(f"{os.fspath(path)}: {width}×{height} is a strip thinner than 1:{LONGEST_STRIP}")
     return picture
+
+
+@contextmanager
+def pixel_limit(pixels: int | None) -> Iterator[None]:
+    """Inside, pictures of up to so many pixels are read, instead of Pillow's 89,478,485; None changes nothing.
+
+    Raises `UserError` for a limit that is not in 1 … 1,073,741,824.
+    """
+    if pixels is not None and not 1 <= pixels <= MOST_PIXELS:
+        raise UserError(f"max pixels {pixels}: a number from 1 to {MOST_PIXELS}.")
+    usual = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = usual if pixels is None else pixels
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = usual
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:

@@ -8,7 +8,6 @@ X_res, X_attn and X_sum (paper Figs. 1 and 3).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +52,8 @@ class Task:
     """A score between 0 and 1, or auto (Otsu's threshold of each picture, explained in the output)."""
     short_side: Annotated[int | None, tyro.conf.arg(aliases=("--image-size",))] = None
     """Pictures are resized to this short side, which is also the window; by default the protocol's 448."""
+    max_pixels: int | None = None
+    """Read pictures of up to so many pixels, which take about 1 GB and 60 bytes per pixel; by default 89478485."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,9 @@ def main() -> None:
     import pandas as pd
     from tqdm.auto import tqdm
 
+    from clearclip.pictures import pixel_limit
     from clearclip.runs.results import shipped_name
-    from clearclip.segmentation.files import batches, refuse_inside
+    from clearclip.segmentation.files import SHARES, batches, refuse_collisions
     from clearclip.segmentation.text import class_names
 
     task, running = options.task, options.running
@@ -89,8 +91,8 @@ def main() -> None:
         raise UserError(f"--threshold {task.threshold} turns pixels into background, so it goes with --background.")
     pictures, truths, classes = sources(options)
     class_names(classes)
-    refuse_inside(options.output, pictures.values())
-    table = options.output / "shares.csv"
+    refuse_collisions(options.output, pictures, [recipe.name for recipe in which(task)])
+    table = options.output / SHARES
     outputs.refuse_unwritable(table)
     segmenter = prepared(options, classes)
     if segmenter.model.weights.random:
@@ -98,9 +100,12 @@ def main() -> None:
     if name := shipped_name(segmenter.model.architecture, segmenter.model.weights.name):
         print(about_shipped(segmenter.model.name, name))
     skipped, shares = 0, []
-    with tqdm(total=len(pictures), unit="picture", disable=len(pictures) <= running.batch_size) as bar:
+    with (
+        pixel_limit(task.max_pixels),
+        tqdm(total=len(pictures), unit="picture", disable=len(pictures) <= running.batch_size) as bar,
+    ):
         for readable, broken in batches(pictures, running.batch_size):
-            for name, by_recipe in zip(readable, segmenter.each(list(readable.values())), strict=True):
+            for name, by_recipe in zip(readable, segmenter.each(list(readable.values()), list(readable)), strict=True):
                 deliver(segmenter, by_recipe, name, pictures[name], options.output, truths.get(name))
                 shares += [
                     {"picture": name, "recipe": recipe, "class": cls, "share": share}
@@ -195,21 +200,21 @@ def deliver(
     truth: np.ndarray | None = None,
 ) -> None:
     """Print and write the results of one picture; its true labels (H, W), if it has any, stand in the comparison."""
+    from clearclip.segmentation.files import COMPARISON, stems
     from clearclip.segmentation.result import side_by_side
     from clearclip.segmentation.style import save
 
     title = f"{name}{picture.suffix}" if isinstance(picture, Path) else name
-    written = []
+    written, names = [], stems(name, by_recipe)
     for recipe, result in by_recipe.items():
-        suffix = "_" + re.sub(r"[^\w.+=-]+", "_", recipe) if len(by_recipe) > 1 else ""
-        written += result.save(folder, name + suffix)
+        written += result.save(folder, names[recipe])
         covered = sorted(result.shares.items(), key=lambda item: -item[1])
         shares = ", ".join(f"{cls} {share:.0%}" for cls, share in covered if share >= 0.005)
         print(f"{title} [{recipe}]: {shares}")
         if segmenter.threshold:
             print(f"  background: {result.threshold}")
     if len(by_recipe) > 1:
-        written.append(folder / f"{name}_compare.png")
+        written.append(folder / (name + COMPARISON))
         save(side_by_side([by_recipe], None if truth is None else [truth]), written[-1])
     print("wrote " + ", ".join(map(str, written)))
 

@@ -17,6 +17,7 @@ from analysis.probes.collection import describe_model
 from analysis.probes.table import with_origin
 from clearclip.errors import UserError
 from clearclip.models.backbone import Backbone
+from clearclip.models.finite import require_finite
 from clearclip.models.wrap import ModelLike, as_backbone
 
 THUMBNAIL = 224  # pixels of the photo that is kept beside its maps
@@ -30,6 +31,7 @@ def attention_maps(
     layers: Sequence[int] | None = None,
     heads: Sequence[int] | None = None,
     affinities: Sequence[str] = ("qk",),
+    names: Sequence[str] = (),
 ) -> dict[tuple[int, str], Tensor]:
     """softmax(s · a·bᵀ) for each layer and product ab, s = head width ^ -½.
 
@@ -41,9 +43,10 @@ def attention_maps(
         layers: counted from 1; None for all.
         heads: counted from 1; None for all.
         affinities: products of `AFFINITIES`.
+        names: what messages call the pictures, by default their own names, or picture 0, picture 1, …
 
     Returns: (B, heads, L, L) float32 for each layer and product, on the device.
-    Raises: `UserError` for layers, heads or products that do not exist.
+    Raises: `UserError` for layers, heads or products that do not exist, or values that are not finite.
 
     >>> import clearclip, torch
     >>> maps = attention_maps(clearclip.load("dino_vits16", random=True), torch.zeros(1, 3, 32, 32), [12], affinities=["qq"])
@@ -59,9 +62,9 @@ def attention_maps(
         raise UserError(f"heads {wrong}: {model.name} has heads 1 … {model.heads}.")
     indices = [head - 1 for head in heads] if heads else list(range(model.heads))
     if not isinstance(images, Tensor):
-        transform = model.transform()
-        images = torch.stack([transform(picture.read()) for picture in image_source.pictures(images)])
-    maps = {}
+        transform, pictures = model.transform(), image_source.pictures(images)
+        images, names = torch.stack([transform(picture.read()) for picture in pictures]), [p.name for p in pictures]
+    maps, finite = {}, []
     for layer, seen in model.block_inputs(images, layers).items():
         block = model.blocks[layer - 1]
         with model.autocast():
@@ -70,6 +73,9 @@ def attention_maps(
             a, b = (parts[letter][:, indices].float() for letter in name)  # (B, heads, L, C)
             with torch.autocast(a.device.type, enabled=False):  # also where the caller has one: the maps are float32
                 maps[layer, name] = torch.softmax(a @ b.mT * a.shape[-1] ** -0.5, -1)
+            finite.append(torch.stack([part.flatten(1).isfinite().all(1) for part in (a, b)]).all(0))  # (B,)
+    sites = [f"{name} of layer {layer}" for layer, name in maps]
+    require_finite(torch.stack(finite, 1), names or [f"picture {i}" for i in range(len(images))], sites, model)
     return maps
 
 
@@ -107,7 +113,7 @@ def token_attention(
         for picture in pictures:
             image = transform(picture.read())  # (3, H, W)
             photos.append(thumbnail(image, model))
-            maps = attention_maps(model, image[None], layers, heads, affinities)
+            maps = attention_maps(model, image[None], layers, heads, affinities, [picture.name])
             stacked = torch.stack([torch.stack([maps[layer, name][0] for name in affinities]) for layer in layers])
             if query is not None:
                 attended = stacked[..., first + query[0] * columns + query[1], first:]

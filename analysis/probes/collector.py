@@ -16,8 +16,8 @@ from analysis.probes.images import Picture
 from analysis.probes.probe import Probe
 from analysis.probes.statistics import NORMS, Statistic
 from clearclip.entries import digest, list_digest
-from clearclip.errors import UserError, overflow_hint
 from clearclip.models.backbone import Backbone
+from clearclip.models.finite import feature_sites, require_finite
 from clearclip.runs.exact_sum import ExactSum
 from clearclip.runs.records import contents_of
 from clearclip.runs.stream import Measurement
@@ -102,7 +102,9 @@ class Collector(Measurement[Decoded, Total]):
         """Run a batch through the model and take its values in."""
         images = torch.stack([picture.pixels for picture in pictures])
         measured = self.measure(images.pin_memory() if self.model.device.type == "cuda" else images)
-        self._refuse_non_finite(pictures, measured.pop(FINITE).cpu().numpy())
+        names = [self.pictures[picture.position].name for picture in pictures]
+        sites = feature_sites(self.layers, self.features)
+        require_finite(measured.pop(FINITE).flatten(1), names, sites, self.model)
         sums, end = dict(total.sums), total.images + len(pictures)
         for name, values in measured.items():
             array = values.float().cpu().numpy()
@@ -131,15 +133,6 @@ class Collector(Measurement[Decoded, Total]):
         """One map (B, tokens, channels) → what the statistics need of it, each summary once."""
         needed = dict.fromkeys([NORMS, *(summary.summarise for summary in self.summaries.values())])
         return {summarise: summarise(x, self.starts) for summarise in needed}
-
-    def _refuse_non_finite(self, pictures: Sequence[Decoded], finite: np.ndarray) -> None:
-        if finite.all():
-            return
-        image, layer, feature = np.argwhere(~finite)[0]
-        raise UserError(
-            f"{self.entries[pictures[image].position].name}: non-finite values in {self.features[feature]} of layer "
-            f"{self.layers[layer]} of {self.model.name}.{overflow_hint(self.model.precision)}"
-        )
 
     def state(self, total: Total) -> xr.Dataset:
         """The values of single images, and the sums over images."""

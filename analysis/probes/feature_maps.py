@@ -15,6 +15,7 @@ from analysis.probes.collection import describe_model
 from analysis.probes.probe import Probe
 from analysis.probes.table import with_origin
 from clearclip.models.block import FEATURES
+from clearclip.models.finite import feature_sites, require_finite
 from clearclip.models.wrap import ModelLike, as_backbone
 
 
@@ -42,6 +43,8 @@ def feature_maps(
         for picture in pictures:
             sites = probe.run(transform(picture.read())[None]).values()
             maps.append(torch.cat([x.float().cpu() for x in sites]))  # (layer · feature, T, D)
+            finite = maps[-1].isfinite().all(-1).all(-1)
+            require_finite(finite[None], [picture.name], feature_sites(layers, FEATURES), model)
     values = torch.stack(maps).unflatten(1, (len(layers), len(FEATURES))).numpy()[None]
     dims = ("model", "image", "layer", "feature", "token", "channel")
     dataset = xr.Dataset(

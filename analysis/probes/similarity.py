@@ -20,6 +20,7 @@ from analysis.probes.table import with_origin
 from clearclip.errors import UserError
 from clearclip.models.backbone import Backbone
 from clearclip.models.block import FEATURES
+from clearclip.models.finite import feature_sites, require_finite
 
 
 def patch_similarity(x: Tensor, query: int, prefix_tokens: int) -> Tensor:
@@ -71,8 +72,7 @@ def similarity_maps(
             image = transform(picture.read())  # (3, H, W)
             photos.append(thumbnail(image, model))
             sites = torch.cat(list(probe.run(image[None]).values()))  # (layers · features, patches)
-            if not sites.isfinite().all():
-                raise UserError(f"{picture.name}: {model.name} gave non-finite values; in fp16 use bf16 or fp32.")
+            require_finite(sites.isfinite().all(-1)[None], [picture.name], feature_sites(layers, features), model)
             maps.append(sites.view(len(layers), len(features), rows, columns).cpu().numpy())
     dims = ("model", "image", "layer", "feature", "row", "column")
     dataset = xr.Dataset(

@@ -25,10 +25,11 @@ from analysis.prototypes.nearest import (
 from analysis.prototypes.pictures import prepared, probed
 from clearclip.datasets import LabelledPictures, Sample
 from clearclip.datasets.entries import entries, list_digest
-from clearclip.errors import UserError, overflow_hint
+from clearclip.errors import UserError
 from clearclip.evaluation.scores import iou_scores
 from clearclip.models.backbone import Backbone
 from clearclip.models.block import FEATURES
+from clearclip.models.finite import feature_sites, require_finite
 from clearclip.runs.exact_sum import ExactSum
 from clearclip.runs.records import contents_of
 from clearclip.runs.stream import Measurement
@@ -88,15 +89,10 @@ class Half(Measurement[Sample, T]):
         """One picture with its labels."""
         return self.entries[index].read()
 
-    def refuse_non_finite(self, finite: np.ndarray, samples: Sequence[Sample]) -> None:
-        """Raise a `UserError` that names pictures, layer and feature, if one of the maps (layers · features,) is not finite."""
-        if finite.all():
-            return
-        layer, feature = divmod(int(np.argmin(finite)), len(FEATURES))
-        raise UserError(
-            f"{', '.join(sample.name for sample in samples)}: non-finite values in {FEATURES[feature]} of layer "
-            f"{self.task.layers[layer]} of {self.model.name}.{overflow_hint(self.model.precision)}"
-        )
+    def require_finite(self, finite: Tensor, samples: Sequence[Sample]) -> None:
+        """Refuse a batch of pictures of which one of the maps, (layers · features,), is not finite."""
+        names = ", ".join(sample.name for sample in samples)
+        require_finite(finite[None], [names], feature_sites(self.task.layers, FEATURES), self.model)
 
 
 class Sums(NamedTuple):
@@ -153,7 +149,7 @@ class Learning(Half[Sums]):
             weights += shares.cpu().double().sum((0, 2)).numpy()
             sums += torch.stack([moment.sums for moment in by_map]).cpu().numpy().reshape(sums.shape)
             squares += torch.stack([moment.squares for moment in by_map]).cpu().numpy().reshape(squares.shape)
-        self.refuse_non_finite(np.isfinite(squares).all(-1).ravel(), pictures)
+        self.require_finite(torch.from_numpy(squares).isfinite().all(-1).flatten(), pictures)
         return Sums(total.weights.plus(weights), total.sums.plus(sums), total.squares.plus(squares))
 
     def state(self, total: Sums) -> xr.Dataset:
@@ -224,7 +220,7 @@ class Comparing(Half[np.ndarray]):
         confusion = total.copy()
         for images, labels in prepared(self.model, self.task.windows, pictures):
             by_map = self._compare(images, labels)
-            self.refuse_non_finite(torch.stack([finite for _, finite in by_map]).cpu().numpy(), pictures)
+            self.require_finite(torch.stack([finite for _, finite in by_map]), pictures)
             confusion += torch.stack([matrices for matrices, _ in by_map]).cpu().numpy().reshape(confusion.shape)
         return confusion
 

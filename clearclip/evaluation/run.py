@@ -17,7 +17,7 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 from clearclip.datasets import LabelledPictures, Sample, as_dataset
 from clearclip.datasets.entries import entries, list_digest, meaning
 from clearclip.entries import digest
-from clearclip.errors import UserError, overflow_hint
+from clearclip.errors import UserError
 from clearclip.evaluation import protocol, scores
 from clearclip.methods.recipes import Recipe, recipes
 from clearclip.models.wrap import ModelLike, as_backbone
@@ -164,7 +164,6 @@ class _Evaluation(Measurement[Sample, _Total]):
         """Segment a batch with every recipe and count."""
         confusion, norms = torch.zeros_like(total.confusion), np.zeros((len(self.recipes), 2))
         owner = self.segmenter.queries.owner
-        finite = torch.ones(len(self.recipes), dtype=torch.bool, device=owner.device)
         for sample, by_recipe in zip(pictures, self._logits(pictures), strict=True):
             truth = torch.from_numpy(sample.label.astype(np.int64)).to(owner.device, non_blocking=True)  # (H, W)
             for i, (logits, level) in enumerate(zip(by_recipe.values(), self.levels, strict=True)):
@@ -175,22 +174,12 @@ class _Evaluation(Measurement[Sample, _Total]):
                     ignore_index=self.dataset.ignore_index,
                     validate_args=False,
                 )
-                finite[i] &= torch.stack([maps.isfinite().all() for _, maps in logits.windows]).all()
                 if logits.norms is not None:
                     norms[i] += logits.norms.double().mean(0).cpu().numpy()
-        if not finite.all():
-            self._refuse(self.recipes[int(finite.int().argmin())], pictures)
         return _Total(total.confusion + confusion, total.norms.plus(norms) if self.segmenter.norms else total.norms)
 
     def _logits(self, samples: Sequence[Sample]) -> Iterator[dict[str, PatchLogits]]:
-        return self.segmenter.logits([sample.image for sample in samples])
-
-    def _refuse(self, recipe: Recipe, samples: Sequence[Sample]) -> None:
-        model = self.segmenter.model
-        raise UserError(
-            f"{', '.join(sample.name for sample in samples)}: recipe {recipe.name} of {model.name} gave "
-            f"non-finite values.{overflow_hint(model.precision)}"
-        )
+        return self.segmenter.logits([sample.image for sample in samples], [sample.name for sample in samples])
 
     def standing(self, total: _Total) -> str:
         """The running mIoU, of the best of many recipes."""

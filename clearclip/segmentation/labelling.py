@@ -14,9 +14,9 @@ AT_ONCE_ELSEWHERE = 2**24  # … an accelerator with fewer, larger steps
 VECTOR = 16  # float32 values in the widest register of a CPU
 
 
-def class_scores(logits: Tensor, size: tuple[int, int], owner: Tensor, classes: int) -> Tensor:
-    """Cosines (Q, H', W') → class scores (C, H, W): resized bilinearly, ×50, softmax over all names, the best of each class."""
-    scores = _scaled(logits, size).softmax(0)
+def class_scores(cosines: Tensor, owner: Tensor, classes: int) -> Tensor:
+    """Scaled cosines of names (Q, H, W) → class scores (C, H, W): softmax over all names, the best name of each class."""
+    scores = cosines.softmax(0)
     if len(scores) == classes:
         return scores
     return torch.stack([scores[owner == i].amax(0) for i in range(classes)])
@@ -35,8 +35,8 @@ def class_labels(logits: PatchLogits, size: tuple[int, int], owner: Tensor, thre
     best = torch.full(size, -math.inf, device=device)
     names = torch.zeros(size, dtype=torch.uint8 if len(logits) <= 256 else torch.int16, device=device)
     total = torch.zeros(size, device=device)
-    for part in _parts(len(logits), AT_ONCE.get(device.type, AT_ONCE_ELSEWHERE) // math.prod(logits.size)):
-        for i, cosines in enumerate(_scaled(logits.maps(part), size), part.start):
+    for part in names_in_parts(len(logits), AT_ONCE.get(device.type, AT_ONCE_ELSEWHERE) // math.prod(logits.size)):
+        for i, cosines in enumerate(scaled(logits.maps(part), size), part.start):
             names.masked_fill_(cosines > best, i)
             if threshold:
                 higher = torch.maximum(best, cosines)
@@ -48,13 +48,13 @@ def class_labels(logits: PatchLogits, size: tuple[int, int], owner: Tensor, thre
     return labels.masked_fill_(total.reciprocal() < threshold, 0) if threshold else labels
 
 
-def _parts(count: int, about: int) -> list[slice]:
+def names_in_parts(count: int, about: int) -> list[slice]:
     """The names in parts of about this size, of which every map has the bits that it has when all are made at once.
 
     PyTorch's bilinear kernels round channels that fill a register otherwise than the rest, and three channels otherwise
     than four; so parts are whole registers, and a short rest joins the part before.
 
-    >>> _parts(35, 1), _parts(36, 1)
+    >>> names_in_parts(35, 1), names_in_parts(36, 1)
     ([slice(0, 16, None), slice(16, 35, None)], [slice(0, 16, None), slice(16, 32, None), slice(32, 36, None)])
     """
     step = max(1, about // VECTOR) * VECTOR
@@ -62,6 +62,11 @@ def _parts(count: int, about: int) -> list[slice]:
     return [slice(start, end) for start, end in zip(starts, [*starts[1:], count], strict=True)]
 
 
-def _scaled(maps: Tensor, size: tuple[int, int]) -> Tensor:
+def scaled(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Maps (names, H', W') at the picture's own size, times the temperature, (names, H, W)."""
-    return F.interpolate(maps[None], size=size, mode="bilinear", align_corners=False)[0].mul_(TEMPERATURE)
+    return enlarged(maps, size).mul_(TEMPERATURE)
+
+
+def enlarged(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps (names, H', W') at another size, (names, H, W), bilinearly."""
+    return F.interpolate(maps[None], size=size, mode="bilinear", align_corners=False)[0]

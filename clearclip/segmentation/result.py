@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import math
 import os
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +17,14 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from clearclip import outputs
+from clearclip.errors import UserError
 from clearclip.methods.titles import method_label
+from clearclip.segmentation.files import ENDS
 from clearclip.segmentation.overlay import Row, class_colors, draw_rows, explained, tinted, titles
+from clearclip.segmentation.scoremaps import ScoreMaps
 from clearclip.segmentation.style import save
+
+DRAWN = 2**22  # pixels of a picture in a figure, which shows far fewer
 
 
 @dataclass(frozen=True)
@@ -26,12 +33,26 @@ class Segmentation:
 
     picture: Image.Image
     labels: np.ndarray  # (H, W) uint8 or uint16, the index of the class
-    scores: np.ndarray  # (C, H, W) float32, softmax over all names, the highest name of each class
+    score_maps: ScoreMaps  # the scores in pieces, made when they are asked for
     classes: tuple[str, ...]
     recipe: str
     model: str
     random_weights: bool
     threshold: str  # how pixels became background, in words
+
+    @cached_property
+    def scores(self) -> np.ndarray:
+        """The scores of all classes, (C, H, W) float32: softmax over all names, the highest name of each class.
+
+        Raises: `UserError` where they are more than 4 GiB; `score` and `save` have no such limit.
+        """
+        return self.score_maps.whole()
+
+    def score(self, name: str) -> np.ndarray:
+        """The scores of one class, (H, W) float32; raises `UserError` for a name that is no class."""
+        if name not in self.classes:
+            raise UserError(f"{name!r} is no class of this result: choose from {', '.join(self.classes)}.")
+        return self.score_maps.of(self.classes.index(name))
 
     @property
     def shares(self) -> dict[str, float]:
@@ -64,9 +85,11 @@ class Segmentation:
         return side_by_side([{self.recipe: self}])
 
     def save(self, folder: str | os.PathLike[str], name: str) -> list[Path]:
-        """Write `name`.png (labels as a palette picture), `name`.npz (labels, scores, names) and `name`_overlay.png."""
-        root = Path(folder)
-        paths = [root / f"{name}.png", root / f"{name}.npz", root / f"{name}_overlay.png"]
+        """Write `name`.png (labels as a palette picture), `name`.npz (labels, scores, names) and `name`_overlay.png.
+
+        The scores are float16, (C, H, W), written piece by piece, so that memory does not grow with their number.
+        """
+        paths = [Path(folder, name + end) for end in ENDS]
         if len(self.classes) <= 256:
             image = Image.fromarray(self.labels.astype(np.uint8)).convert("P")
             image.putpalette((class_colors(self.classes) * 255).round().astype(np.uint8).tobytes())
@@ -81,12 +104,14 @@ class Segmentation:
         np.savez(
             arrays,
             labels=self.labels,
-            scores=self.scores.astype(np.float16),
             random_weights=self.random_weights,
             **{key: np.array(value) for key, value in facts.items()},  # type: ignore[arg-type]
         )
         outputs.write(paths[0], labels.getbuffer())
-        outputs.write(paths[1], arrays.getbuffer())
+        with outputs.opened(paths[1]) as file:
+            file.write(arrays.getbuffer())
+            with zipfile.ZipFile(file, "a") as archive, archive.open("scores.npy", "w", force_zip64=True) as scores:
+                self.score_maps.write(scores)
         save(self.figure(), paths[2])
         return paths
 
@@ -111,12 +136,18 @@ def side_by_side(results: Sequence[Mapping[str, Segmentation]], truth: Sequence[
 
 
 def _row(by_recipe: Mapping[str, Segmentation], truth: np.ndarray | None) -> Row:
-    picture = np.asarray(next(iter(by_recipe.values())).picture)
+    """The row of one picture, thinned out where it has more pixels than a figure could show."""
+    picture = next(iter(by_recipe.values())).picture
+    step = math.ceil(math.sqrt(picture.width * picture.height / DRAWN))
     results = {method_label(name): result for name, result in by_recipe.items()}
-    maps = {name: result.labels for name, result in results.items()}
+    maps = {name: result.labels[::step, ::step] for name, result in results.items()}
+    pixels = np.asarray(picture if step == 1 else picture.reduce(step))
     if truth is None:
-        return Row(picture, maps)
+        return Row(pixels, maps)
     accuracy = {name: result.pixel_accuracy(truth) for name, result in results.items()}
     return Row(
-        picture, maps, truth, accuracy={name: value for name, value in accuracy.items() if not math.isnan(value)}
+        pixels,
+        maps,
+        truth[::step, ::step],
+        accuracy={name: value for name, value in accuracy.items() if not math.isnan(value)},
     )

@@ -13,10 +13,11 @@ from torch import Tensor
 from clearclip.errors import UserError
 from clearclip.methods.dense import DenseEncoder
 from clearclip.methods.recipes import Recipe
+from clearclip.models.finite import require_finite
 from clearclip.models.wrap import ModelLike, as_backbone
 from clearclip.pixels import is_single, opened
-from clearclip.segmentation.labelling import class_scores
 from clearclip.segmentation.result import Segmentation
+from clearclip.segmentation.scoremaps import ScoreMaps
 from clearclip.segmentation.text import class_names, embed
 from clearclip.segmentation.windows import Encoded, PatchLogits, Windows, logits_of_windows, resize
 
@@ -87,23 +88,43 @@ class Segmenter:
         results = [next(iter(result.values())) for result in self.each(image)]
         return results[0] if is_single(image) else results
 
-    def each(self, image: Any) -> list[dict[str, Segmentation]]:
-        """As a call, with all recipes: for each picture a `Segmentation` by recipe name."""
+    def each(self, image: Any, names: Sequence[str] = ()) -> list[dict[str, Segmentation]]:
+        """As a call, with all recipes: for each picture a `Segmentation` by recipe name.
+
+        Args:
+            image: as for a call.
+            names: what messages call the pictures, by default picture 0, picture 1, …
+        """
         pictures = list(opened(image))
         return [
             {name: self._segmentation(picture, name, logits) for name, logits in by_recipe.items()}
-            for picture, by_recipe in zip(pictures, self.logits(pictures), strict=True)
+            for picture, by_recipe in zip(pictures, self.logits(pictures, names), strict=True)
         ]
 
     @torch.inference_mode()
-    def logits(self, pictures: Sequence[Image.Image]) -> Iterator[dict[str, PatchLogits]]:
-        """Cosines of every name at the resized pictures' patches, for each picture and recipe."""
+    def logits(self, pictures: Sequence[Image.Image], names: Sequence[str] = ()) -> Iterator[dict[str, PatchLogits]]:
+        """Cosines of every name at the resized pictures' patches, for each picture and recipe.
+
+        Args:
+            pictures: of any sizes; they are held together, and their windows share forward passes.
+            names: what messages call the pictures, by default picture 0, picture 1, …
+
+        Raises: `UserError` for values that are not finite, before anything is made of them.
+        """
+        if not pictures:
+            return
         prepared = []
         for picture in pictures:
             pixels = torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1).to(self.model.device)
             size = self.windows.resized(picture.height, picture.width)
             prepared.append(self.model.normalize(resize(pixels, size) / 255))
-        yield from logits_of_windows(prepared, self.windows, self.model.patch_size, self._encode, self.batch_size)
+        by_picture = list(
+            logits_of_windows(prepared, self.windows, self.model.patch_size, self._encode, self.batch_size)
+        )
+        finite = torch.stack([torch.stack([part.finite for part in logits.values()]) for logits in by_picture])
+        sites = [f"the features of recipe {name}" for name in by_picture[0]]
+        require_finite(finite, names or [f"picture {i}" for i in range(len(pictures))], sites, self.model)
+        yield from by_picture
 
     def _encode(self, crops: Tensor) -> dict[str, Encoded]:
         size = (crops.shape[-2], crops.shape[-1])
@@ -113,35 +134,23 @@ class Segmenter:
             for name, patches in features.items()
         }
 
-    @torch.inference_mode()
     def _segmentation(self, picture: Image.Image, name: str, logits: PatchLogits) -> Segmentation:
-        size = (picture.height, picture.width)
-        scores = class_scores(logits.maps(), size, self.queries.owner, len(self.queries.classes))
-        best, labels = scores.max(0)
+        classes = self.queries.classes
+        score_maps = ScoreMaps(logits, (picture.height, picture.width), self.queries.owner, len(classes))
+        labels, best = score_maps.labels()
         threshold, why = self._threshold(best)
         if threshold:
-            labels = labels.masked_fill(best < threshold, 0)
-        kind = np.uint8 if len(self.queries.classes) <= 256 else np.uint16
-        return Segmentation(
-            picture,
-            labels.cpu().numpy().astype(kind),
-            scores.cpu().numpy(),
-            self.queries.classes,
-            name,
-            self.model.name,
-            self.model.weights.random,
-            why,
-        )
+            labels[best < threshold] = 0
+        return Segmentation(picture, labels, score_maps, classes, name, self.model.name, self.model.weights.random, why)
 
-    def _threshold(self, best: Tensor) -> tuple[float, str]:
+    def _threshold(self, best: np.ndarray) -> tuple[float, str]:
         if self.threshold != "auto":
             level = float(self.threshold)
             return level, f"pixels with a best score below {level:g} are background" if level else "none"
-        values = best.float().cpu().numpy()
-        if values.min() == values.max():
+        if best.min() == best.max():
             return 0.0, "auto: none, all pixels have the same best score"
-        level = float(threshold_otsu(values))
+        level = float(threshold_otsu(best))
         return level, (
             f"auto: pixels with a best score below {level:.3f} are background; Otsu's threshold, which parts this picture's best "
-            f"scores ({values.min():.3f} … {values.max():.3f}) into the two groups that differ most"
+            f"scores ({best.min():.3f} … {best.max():.3f}) into the two groups that differ most"
         )

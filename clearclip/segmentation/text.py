@@ -20,6 +20,7 @@ from torch import Tensor
 from clearclip import outputs
 from clearclip.errors import UserError
 from clearclip.models.backbone import Backbone
+from clearclip.models.finite import require_finite
 from clearclip.models.weights import LiveWeights
 
 PROMPTS_AT_ONCE = 256
@@ -107,7 +108,7 @@ def embed(
             nothing stale is ever read. Embeddings of random weights and of live modules are not kept.
 
     Raises:
-        UserError: the model has no text tower.
+        UserError: the model has no text tower, or what it gives is not finite.
 
     >>> import clearclip
     >>> queries = embed(clearclip.load("clip_vitb32", random=True), "horse|pony, grass", "photo")
@@ -127,6 +128,7 @@ def embed(
         )
     for name in missing:
         known[name] = row = _embed_one(model, [pattern.replace("{}", name) for pattern in patterns])
+        require_finite(row.isfinite().all()[None, None], [f"class name {name!r}"], ["the text embedding"], model)
         if keep is not None:
             try:
                 _write(keep, model, patterns, name, row)
@@ -157,9 +159,10 @@ def _file(cache: Path, model: Backbone, patterns: list[str], name: str) -> Path:
 
 def _read(cache: Path, model: Backbone, patterns: list[str], name: str) -> Tensor | None:
     try:
-        return load_file(_file(cache, model, patterns, name))["embedding"]
+        embedding = load_file(_file(cache, model, patterns, name))["embedding"]
     except (FileNotFoundError, SafetensorError, KeyError):  # not there, or cut off while it was written
         return None
+    return embedding if embedding.isfinite().all() else None
 
 
 def _write(cache: Path, model: Backbone, patterns: list[str], name: str, embedding: Tensor) -> None:

@@ -100,6 +100,11 @@ class PatchLogits:
         """How many names there are."""
         return len(self.windows[0][1])
 
+    @property
+    def finite(self) -> Tensor:
+        """Whether all values are finite, () bool, on the device."""
+        return torch.stack([logits.isfinite().all() for _, logits in self.windows]).all()
+
     def maps(self, names: slice = slice(None)) -> Tensor:
         """The logits of some names at every pixel of the resized picture, (names, H', W'), averaged where windows overlap."""
         enlarged = [(box, self._enlarged(box, logits[names])) for box, logits in self.windows]

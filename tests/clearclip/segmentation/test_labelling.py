@@ -10,7 +10,7 @@ from skimage import data
 import clearclip
 from clearclip.datasets import load
 from clearclip.segmentation import labelling
-from clearclip.segmentation.labelling import class_labels, class_scores
+from clearclip.segmentation.labelling import class_labels, class_scores, scaled
 from clearclip.segmentation.segmenter import Segmenter
 from clearclip.segmentation.windows import PatchLogits, Windows
 
@@ -68,7 +68,7 @@ def test_every_pixel_equals_the_plain_computation(height, width, names, share, w
 def test_maps_that_are_made_in_parts_have_the_same_bits(names, size):
     logits = made(size, names, Windows(64, 200, 64, 32))
     whole = F.interpolate(logits.maps()[None], size=size, mode="bilinear", align_corners=False)[0]
-    parts = labelling._parts(names, 1)
+    parts = labelling.names_in_parts(names, 1)
     assert [i for part in parts for i in range(part.start, part.stop)] == list(range(names))
     ours = [
         F.interpolate(logits.maps(part)[None], size=size, mode="bilinear", align_corners=False)[0] for part in parts
@@ -144,7 +144,7 @@ def test_a_threshold_on_numbers():
 
 def test_labels_are_the_argmax_of_class_scores():
     logits, owner = made((60, 44), 23, Windows(64, 200, 64, 32)), owners(23, 9)
-    scores = class_scores(logits.maps(), (60, 44), owner, 9)
+    scores = class_scores(scaled(logits.maps(), (60, 44)), owner, 9)
     assert torch.equal(class_labels(logits, (60, 44), owner), scores.argmax(0))
     assert torch.equal(
         class_labels(logits, (60, 44), owner, 0.2), torch.where(scores.amax(0) < 0.2, 0, scores.argmax(0))

@@ -2,15 +2,19 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from clearclip.segmentation.overlay import Row, class_colors, explained, handles, palette
 from clearclip.segmentation.result import Segmentation, overlaid, side_by_side
+from clearclip.segmentation.scoremaps import ScoreMaps
+from clearclip.segmentation.windows import PatchLogits
 
 
 def made(labels, classes, random_weights=True):
     picture = Image.new("RGB", labels.shape[::-1], "white")
-    scores = np.zeros((len(classes), *labels.shape), np.float32)
+    logits = PatchLogits([((0, 0, 1, 1), torch.zeros(len(classes), 1, 1))], (1, 1), 1)
+    scores = ScoreMaps(logits, labels.shape, torch.arange(len(classes)), len(classes))
     return Segmentation(picture, labels, scores, tuple(classes), "clip", "some_clip", random_weights, "none")
 
 

@@ -1,0 +1,107 @@
+"""Scores in pieces are the scores of the whole picture, and need little memory."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from commands import process
+
+from clearclip.errors import UserError
+from clearclip.segmentation import scoremaps
+from clearclip.segmentation.labelling import class_scores, enlarged, scaled
+from clearclip.segmentation.scoremaps import ScoreMaps
+from clearclip.segmentation.windows import PatchLogits, Windows
+
+
+def made(size, names, classes, windows=Windows(64, 200, 64, 32), patch=8):  # noqa: B008
+    """Score maps of random cosines."""
+    generator, resized = torch.Generator().manual_seed(0), windows.resized(*size)
+    parts = [
+        (box, 0.2 + 0.05 * torch.randn(names, 1 + (box[2] - box[0]) // patch, 1 + (box[3] - box[1]) // patch, generator=generator))
+        for box in windows.boxes(*resized)
+    ]  # fmt: skip
+    owner = torch.arange(names).clamp(max=classes - 1)
+    return ScoreMaps(PatchLogits(parts, resized, patch), size, owner, classes)
+
+
+SIZES = [(301, 97), (97, 301), (150, 200), (200, 131)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("names", "classes"), [(1, 1), (5, 3), (40, 40)])
+@pytest.mark.parametrize("at_once", [2**12, 2**15])
+def test_pieces_equal_the_whole(size, names, classes, at_once, monkeypatch):
+    monkeypatch.setattr(scoremaps, "AT_ONCE", at_once)
+    maps = made(size, names, classes)
+    whole = class_scores(scaled(maps.logits.maps(), size), maps.owner, classes)
+    pieces = list(maps.pieces())
+    assert len(pieces) > 1
+    assert [i for columns, _ in pieces for i in range(columns.start, columns.stop)] == list(range(size[1]))
+    joined = torch.cat([scores for _, scores in pieces], -1)
+    torch.testing.assert_close(
+        joined, whole, rtol=0, atol=1.2e-7
+    )  # softmax rounds a rest that fills no register otherwise
+    labels, best = maps.labels()
+    assert np.array_equal(labels, whole.argmax(0).numpy()) and labels.dtype == np.uint8
+    assert np.array_equal(best, joined.amax(0).numpy()) and np.array_equal(maps.whole(), joined.numpy())
+    assert np.array_equal(maps.of(classes - 1), joined[-1].numpy())
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_cosines_in_pieces_have_the_bits_of_the_whole(size, monkeypatch):
+    maps = made(size, 20, 20)
+    monkeypatch.setattr(scoremaps, "AT_ONCE", 2**13)
+    pieces = torch.cat([cosines for _, cosines in maps._enlarged()], -1)
+    assert torch.equal(pieces, enlarged(maps.logits.maps(), size) * 50)
+
+
+@pytest.mark.parametrize("size", [(5, 7), (64, 64), (120, 120)])
+def test_small_pictures_have_the_bits_that_they_have_in_one_step(size):
+    maps = made(size, 35, 35)
+    assert np.array_equal(maps.whole(), class_scores(scaled(maps.logits.maps(), size), maps.owner, 35).numpy())
+
+
+def test_the_array_in_a_file(monkeypatch):
+    maps, file = made((60, 80), 20, 7), io.BytesIO()
+    monkeypatch.setattr(scoremaps, "AT_ONCE", 2**13)
+    maps.write(file)
+    file.seek(0)
+    scores = np.load(file)
+    assert scores.dtype == np.float16 and np.array_equal(scores, maps.whole().astype(np.float16)) and not file.read()
+
+
+def test_more_scores_than_memory_should_hold_are_refused_with_their_size():
+    maps = made((12_000, 10_000), 20, 20)
+    with pytest.raises(
+        UserError, match=r"20 classes at 10000×12000 pixels are 9\.6 GB, more than 4\.3 GB.*result\.score"
+    ):
+        maps.whole()
+
+
+MEMORY = """
+import resource, sys
+import numpy as np, torch
+from clearclip.segmentation import scoremaps
+from clearclip.segmentation.windows import PatchLogits
+
+torch.set_num_threads(1)
+scoremaps.AT_ONCE = 2**20
+maps = {name: scoremaps.ScoreMaps(PatchLogits([((0, 0, 32, 32), torch.rand(names, 4, 4))], (32, 32), 8), size,
+        torch.arange(names), names) for name, names, size in [("small", 8, (64, 64)), ("large", 100, (800, 1000))]}
+peaks = []
+for each in maps.values():
+    each.labels()
+    with open("/dev/null", "wb") as file:
+        each.write(file)
+    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print((peaks[1] - peaks[0]) * (1 if sys.platform == "darwin" else 1024))
+"""
+
+
+def test_memory_does_not_grow_with_pixels_times_classes(tmp_path):
+    """Eight copies of a piece and 20 bytes for each pixel; the scores themselves would be ten times as much."""
+    done = process("-c", MEMORY, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    pixels, piece = 800 * 1000, 4 * 2**20
+    assert int(done.stdout) < 8 * piece + 20 * pixels < 4 * 100 * pixels / 6
