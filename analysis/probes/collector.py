@@ -102,7 +102,7 @@ class Collector(Measurement[Decoded, Total]):
         """Run a batch through the model and take its values in."""
         images = torch.stack([picture.pixels for picture in pictures])
         measured = self.measure(images.pin_memory() if self.model.device.type == "cuda" else images)
-        names = [self.pictures[picture.position].name for picture in pictures]
+        names = [self.entries[picture.position].name for picture in pictures]
         sites = feature_sites(self.layers, self.features)
         require_finite(measured.pop(FINITE).flatten(1), names, sites, self.model)
         sums, end = dict(total.sums), total.images + len(pictures)
