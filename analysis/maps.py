@@ -78,6 +78,10 @@ def sources(options: Options) -> tuple[list[Sample], list[str] | str]:
     if options.first < 0:
         raise UserError(f"first {options.first}: pictures are counted from 0.")
     if options.images:
+        if options.labelled != cli.Labelled():
+            raise UserError(
+                "--images takes the place of a data set: leave out --dataset, --split, --names and --partial."
+            )
         class_names(options.classes)
         photos = pictures(options.images)[options.first :]
         return usable(photographed(photos), running.limit, running.strict), options.classes

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar
 import tyro
 from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructTypeInfo
 
+from clearclip.arguments import refuse_empty, refuse_no_count, refuse_without_value
 from clearclip.errors import Finished, UserError
 
 if TYPE_CHECKING:  # doors answer --help at once, so what they call is imported when it is called
@@ -129,7 +130,9 @@ def templates(text: Text) -> str | list[str]:
     path = Path(text.prompts)
     if not path.is_file():
         return text.prompts
-    return [line for line in path.read_text("utf-8").splitlines() if line.strip()]
+    from clearclip.textfiles import read_lines
+
+    return read_lines(path)
 
 
 def text_cache(text: Text) -> Path:
@@ -172,7 +175,12 @@ STYLE = (
 
 def parse(kind: type[T], question: str | None) -> T:
     """The options of a command from the command line; a wrong one exits with code 2 and says what is allowed."""
-    return tyro.cli(kind, prog=program(), description=question, config=STYLE, registry=QUIET)
+    words = sys.argv[1:]
+    refuse_empty(words)
+    options = tyro.cli(kind, prog=program(), description=question, config=STYLE, registry=QUIET)
+    refuse_without_value(words, facts(options))
+    refuse_no_count(facts(options))
+    return options
 
 
 def program() -> str:

@@ -15,7 +15,7 @@ from torch import Tensor
 from analysis.probes import images as image_source
 from analysis.probes.collection import describe_model
 from analysis.probes.table import with_origin
-from clearclip.errors import UserError
+from clearclip.errors import UserError, refuse_repeated
 from clearclip.models.backbone import Backbone
 from clearclip.models.wrap import ModelLike, as_backbone
 
@@ -57,6 +57,8 @@ def attention_maps(
     wrong = [head for head in heads or () if not 1 <= head <= model.heads]
     if wrong:
         raise UserError(f"heads {wrong}: {model.name} has heads 1 … {model.heads}.")
+    refuse_repeated("affinities", affinities)
+    refuse_repeated("heads", heads or ())
     indices = [head - 1 for head in heads] if heads else list(range(model.heads))
     if not isinstance(images, Tensor):
         transform = model.transform()

@@ -31,8 +31,8 @@ class Check:
     """Its name, such as voc20; `list` shows all."""
     root: tyro.conf.Positional[Path | None] = None
     """The folder that it lies in."""
-    split: str = "val"
-    """val or train."""
+    split: str | None = None
+    """val or train, by default val; a folder of your own has none."""
     names: Literal["clearclip", "standard"] = "clearclip"
     """Class names of ClearCLIP's published run, or the data set's own."""
     limit: int | None = None
@@ -88,7 +88,7 @@ def check(command: Check) -> int:
     print("\n".join([f"{dataset.name}: {len(dataset)} pairs of picture and label", *report.lines()]))
     samples = integrity.examples(dataset, SAMPLES)
     if samples:
-        path = command.sheet or Path("results/datasets", f"{dataset.name}_{command.split}.png")
+        path = command.sheet or Path("results/datasets", f"{dataset.name}_{command.split or 'val'}.png")
         title = f"{dataset.name}: {len(samples)} of {len(dataset)}; ignored pixels are white"
         save(sheet(samples, dataset.classes, title), path)
         print(f"wrote {path}")
