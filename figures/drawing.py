@@ -12,7 +12,7 @@ import xarray as xr
 from clearclip.cli import Result
 from clearclip.errors import UserError
 from clearclip.runs import results
-from clearclip.segmentation.style import style
+from clearclip.segmentation.style import write
 from figures import tables
 from figures.catalogue import Entry
 from figures.index import Drawn, page
@@ -89,9 +89,8 @@ class Drawings:
             written = tables.write(drawing, self.output / entry.name, entry.caption)
             return Drawn(entry, datasets, table=drawing, files=[path.name for path in written])
         files = [self.output / f"{entry.name}.pdf", self.output / f"{entry.name}.png"]
-        with style():
-            drawing.savefig(files[0])
-            drawing.set_layout_engine("none")  # the places are found; finding them takes longer than drawing
-            drawing.savefig(files[1])
+        write(drawing, files[0])
+        drawing.set_layout_engine("none")  # the places are found; finding them takes longer than drawing
+        write(drawing, files[1])
         plt.close(drawing)
         return Drawn(entry, datasets, png=files[1].read_bytes(), files=[file.name for file in files])
