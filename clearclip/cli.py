@@ -5,6 +5,7 @@ A command's options are a frozen dataclass that is composed of the parts below; 
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -224,6 +225,8 @@ def _note(message: Warning | str, *_: object, **__: object) -> None:
 def run(main: Callable[[], int | None]) -> NoReturn:
     """Run a command: a user's mistake gives one message and exit code 2, Ctrl-C says that nothing is lost."""
     warnings.showwarning = _note
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be any bytes, and a terminal not UTF-8
     os.environ["MPLBACKEND"] = "agg"  # commands only write files; a notebook keeps its own backend
     if int(os.environ.get("RANK", 0)) > 0:  # of the processes that torchrun starts only the first speaks
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 (open as long as the process lives)

@@ -50,10 +50,10 @@ def read_lines(path: str | os.PathLike[str]) -> list[str]:
     return [line for line in read_text(path).splitlines() if line.strip()]
 
 
-def readable_name(path: str | os.PathLike[str]) -> str:
+def readable(path: str | os.PathLike[str]) -> str:
     r"""What results call a file: its name as text that can be printed and stored, since a name may be any bytes.
 
-    >>> readable_name("straße.jpg"), readable_name("caf\udce9.jpg")
+    >>> readable("straße.jpg"), readable("caf\udce9.jpg")
     ('straße.jpg', 'caf\\xe9.jpg')
     """
     return os.fsencode(path).decode(errors="backslashreplace")

@@ -20,7 +20,7 @@ from clearclip.datasets.files import LabelledFiles
 from clearclip.errors import UserError
 from clearclip.pictures import find_images, read_image
 from clearclip.pixels import in_memory
-from clearclip.textfiles import readable_name
+from clearclip.textfiles import readable
 
 PHOTOGRAPHS = (
     "astronaut.png",
@@ -110,7 +110,7 @@ def _on_disk(roots: list[Path], limit: int | None) -> list[Picture]:
     roots = [root for root in roots if root not in files or root in kept]
     every = {_same(path): (path, root) for root in reversed(roots) for path in reversed(find_images(root)[:limit])}
     by_name = {_name(path, root, several): (path, root) for path, root in reversed(every.values())}
-    return [_of_file(name, path, readable_name(root)) for name, (path, root) in by_name.items()]
+    return [_of_file(name, path, readable(root)) for name, (path, root) in by_name.items()]
 
 
 def _held(sources: Iterable[Any]) -> Iterator[Picture]:
@@ -180,7 +180,7 @@ def digest(pictures: Sequence[Picture]) -> str:
 
 
 def _name(path: Path, root: Path, several: bool) -> str:
-    return readable_name(_label(path, root, several))
+    return readable(_label(path, root, several))
 
 
 def _label(path: Path, root: Path, several: bool) -> str:

@@ -14,7 +14,7 @@ from clearclip.datasets.base import Sample
 from clearclip.datasets.labels import IGNORE, BadLabel, Rule, read_label, relabel, table
 from clearclip.errors import UserError
 from clearclip.pictures import read_image
-from clearclip.textfiles import readable_name
+from clearclip.textfiles import readable
 
 LISTED = 5  # of many file names in one message
 
@@ -32,7 +32,7 @@ def pairs(
 ) -> list[Pair]:
     """The pair of every name, in the order of the names."""
     return [
-        Pair(readable_name(name), images / f"{name}{image_ending}", labels / f"{name}{label_ending}")
+        Pair(readable(name), images / f"{name}{image_ending}", labels / f"{name}{label_ending}")
         for name in sorted(names)
     ]
 

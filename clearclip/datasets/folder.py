@@ -10,7 +10,7 @@ from clearclip.datasets.files import LabelledFiles, Pair, names_in
 from clearclip.datasets.labels import IGNORE, Rule
 from clearclip.errors import UserError
 from clearclip.pictures import find_images
-from clearclip.textfiles import read_lines, readable_name
+from clearclip.textfiles import read_lines, readable
 from clearclip.words import listed, repeated
 
 IGNORED_NAMES = ("void", "ignore", "unlabelled", "unlabeled")
@@ -34,7 +34,7 @@ class FolderDataset(LabelledFiles):
 """
 
     def __init__(self, root: str | PathLike[str], partial: bool = False) -> None:
-        self.name = readable_name(os.path.basename(os.path.realpath(root)))  # noqa: PTH119 (resolve() fails on a loop)
+        self.name = readable(os.path.basename(os.path.realpath(root)))  # noqa: PTH119 (resolve() fails on a loop)
         super().__init__(root, partial)
 
     def layout(self) -> tuple[list[Pair], Rule]:
@@ -58,7 +58,7 @@ class FolderDataset(LabelledFiles):
                 raise UserError(f"{path} and {pictures[name].name} would share one label; rename one of them.")
         alone = {name: images / f"{name}.jpg" for name in names_in(labels, ".png") - set(pictures)}
         every = sorted((pictures | alone).items())
-        return [Pair(readable_name(name), path, labels / f"{name}.png") for name, path in every]
+        return [Pair(readable(name), path, labels / f"{name}.png") for name, path in every]
 
 
 def read_classes(path: Path) -> dict[int, str]:

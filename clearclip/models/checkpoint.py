@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from clearclip.errors import UserError
 from clearclip.models.tensors import refuse_other_types, refuse_unusual
 from clearclip.models.weights import Weights
-from clearclip.textfiles import readable_name
+from clearclip.textfiles import readable
 
 
 def load_checkpoint(model: nn.Module, path: Path, architecture: str) -> Weights:
@@ -53,7 +53,7 @@ def load_checkpoint(model: nn.Module, path: Path, architecture: str) -> Weights:
         )
     refuse_other_types(path, state, expected)
     model.load_state_dict(state)
-    return Weights(readable_name(path.name), file_digest(path))
+    return Weights(readable(path.name), file_digest(path))
 
 
 def file_digest(path: Path) -> str:

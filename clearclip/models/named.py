@@ -9,7 +9,7 @@ from pathlib import Path
 
 from clearclip.errors import UserError
 from clearclip.models.names import ELSEWHERE, LIBRARIES
-from clearclip.textfiles import readable_name
+from clearclip.textfiles import readable
 
 CHECKPOINTS = (".safetensors", ".pt", ".pth", ".bin")
 
@@ -56,7 +56,7 @@ def named(text: str) -> list[Named]:
         files = sorted((file for file in path.iterdir() if file.suffix in CHECKPOINTS), key=_natural)
         if not files:
             raise UserError(f"{path}: no checkpoint in this folder; looked for {', '.join(CHECKPOINTS)}.")
-        return [Named(readable_name(file.stem), name, file) for file in files]
+        return [Named(readable(file.stem), name, file) for file in files]
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint file.")
     return [Named(label or name, name, path)]

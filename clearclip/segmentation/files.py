@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from PIL import Image
 from clearclip.errors import UserError
 from clearclip.pictures import BadImage, find_images
 from clearclip.pixels import Picture, as_picture
+from clearclip.textfiles import readable
 
 
 def photos(sources: Iterable[str]) -> dict[str, Path]:
@@ -21,7 +23,7 @@ def photos(sources: Iterable[str]) -> dict[str, Path]:
     names: dict[str, Path] = {}
     for path, root in roots.items():
         below = path.relative_to(root) if path != Path(root) else Path(path.name)
-        stem = name = below.with_suffix("").as_posix()
+        stem = name = readable(below.with_suffix("").as_posix())
         count = 1
         while name in names:
             count += 1
@@ -33,7 +35,8 @@ def photos(sources: Iterable[str]) -> dict[str, Path]:
 def refuse_inside(folder: Path, pictures: Iterable[Picture]) -> None:
     """Raise `UserError` for a picture that lies where the results go, which could replace it."""
     for picture in pictures:
-        if isinstance(picture, Path) and folder.resolve() in picture.resolve().parents:
+        # by os.path: resolve() fails on a link to itself, which is skipped like any file that is no picture
+        if isinstance(picture, Path) and Path(os.path.realpath(folder)) in Path(os.path.realpath(picture)).parents:
             raise UserError(
                 f"{picture} lies in {folder}, where the results go and could replace it: name another --output."
             )

@@ -87,9 +87,7 @@ def class_names(classes: str | Sequence[str | Sequence[str]]) -> list[list[str]]
         raise UserError(f'classes {classes!r}: each class needs a name; write them as "horse, grass, sky".')
     every = [" ".join(name.split()).lower() for names in named for name in names]  # as text towers read them
     if twice := repeated(every):
-        raise UserError(
-            f"classes: {listed(twice)} is named twice; each name belongs to one class, and stands there once."
-        )
+        raise UserError(f"classes: {listed(twice)} is there twice; name each class once, and each name in one class.")
     if any("\0" in name for name in every):
         raise UserError(f"classes {classes!r}: a name is text, and NUL is none.")
     return named

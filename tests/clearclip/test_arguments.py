@@ -42,14 +42,14 @@ REFUSED = {
     "two backgrounds": (
         "clearclip.segment",
         ("--classes", "sky, background", "--background"),
-        "background is named twice",
+        "background is there twice",
     ),
     "a background in two spellings": (
         "clearclip.segment",
         ("--classes", "background, Background"),
-        "background is named",
+        "background is there twice",
     ),
-    "one name in two classes": ("clearclip.segment", ("--classes", "sky|cloud, cloud"), "cloud is named twice"),
+    "one name in two classes": ("clearclip.segment", ("--classes", "sky|cloud, cloud"), "cloud is there twice"),
     "a layer twice": ("analysis.entropy", (*TINY, "--layers", "1", "1"), "layers 1, 1: 1 once is enough"),
     "a layer of maps twice": ("analysis.attention", (*TINY, "--layers", "1", "1"), "once is enough"),
     "a layer of prototypes twice": ("analysis.prototypes", (*TINY, "--layers", "1", "1"), "once is enough"),
