@@ -17,6 +17,7 @@ from analysis.probes.collection import describe_model
 from analysis.probes.table import with_origin
 from clearclip.errors import UserError, refuse_repeated
 from clearclip.models.backbone import Backbone
+from clearclip.models.memory import refuse_too_large
 from clearclip.models.wrap import ModelLike, as_backbone
 
 THUMBNAIL = 224  # pixels of the photo that is kept beside its maps
@@ -103,6 +104,7 @@ def token_attention(
     rows, columns = model.grid(image_size)
     if query is not None and not (0 <= query[0] < rows and 0 <= query[1] < columns):
         raise UserError(f"query {query}: {model.name} sees {rows} × {columns} patches, counted from 0.")
+    refuse_too_large(model, image_size, attention=True)
     transform, first = model.transform(image_size), model.prefix_tokens
     attention, photos = [], []
     with torch.inference_mode():

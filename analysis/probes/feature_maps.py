@@ -15,6 +15,7 @@ from analysis.probes.collection import describe_model
 from analysis.probes.probe import Probe
 from analysis.probes.table import with_origin
 from clearclip.models.block import FEATURES
+from clearclip.models.memory import refuse_too_large
 from clearclip.models.wrap import ModelLike, as_backbone
 
 
@@ -35,6 +36,7 @@ def feature_maps(
     """
     model, pictures = as_backbone(model), image_source.pictures(images)
     layers = layers or (model.depth,)
+    refuse_too_large(model, image_size)
     transform = model.transform(image_size)
     probe: Probe[torch.Tensor] = Probe(model, layers, keep=True)
     maps = []

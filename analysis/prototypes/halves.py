@@ -29,6 +29,7 @@ from clearclip.evaluation.run import data_digest
 from clearclip.evaluation.scores import iou_scores
 from clearclip.models.backbone import Backbone
 from clearclip.models.block import FEATURES
+from clearclip.models.memory import refuse_too_large
 from clearclip.runs.exact_sum import ExactSum
 from clearclip.runs.stream import Measurement
 from clearclip.segmentation.windows import Windows
@@ -55,6 +56,7 @@ class Task:
             raise UserError(f"{dataset.name}, {self.count} pictures: at least two are needed, one for each half.")
         if batch_size < 1:
             raise UserError(f"batch size {batch_size}: at least 1.")
+        refuse_too_large(model, self.windows.short_side)
         self.digest = data_digest(dataset)
 
 
