@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from clearclip import outputs
-from clearclip.cli import Models, Result, Running, dataset_file, loaders
+from clearclip.cli import Models, Result, Running, dataset_file, facts, loaders
 from clearclip.commands import EvaluationOptions, computed, computed_or_reused, print_origin, same_data
 from clearclip.errors import UserError
 from clearclip.models.names import SHIPPED
@@ -105,6 +105,8 @@ class PicturesOptions(Protocol):
     def running(self) -> Running: ...  # noqa: D102
 
 
+DRAWN = ("figure", "data", "tokens", "map_layer", "miou")  # options that matter where nothing is computed
+
 Options = TypeVar("Options", bound=Presentable)
 Statistics = TypeVar("Statistics", bound=StatisticsOptions)
 Sweep = TypeVar("Sweep", bound=SweepOptions)
@@ -175,6 +177,8 @@ def present(
     from clearclip.segmentation import style
 
     data, output = options.drawing.data, dataset_file(options.result)
+    if data is not None:
+        refuse_computing(options)
     picture = options.drawing.figure or (data or output).with_suffix(".png")
     style.refuse_unwritable(picture)
     if data is not None:
@@ -197,6 +201,15 @@ def present(
     print("wrote " + ", ".join(map(str, written)))
     for sentence in reading(dataset):
         print(sentence)
+
+
+def refuse_computing(options: Presentable) -> None:
+    """Raise `UserError` for options that say what to compute: with --data nothing is."""
+    usual = facts(type(options)())
+    unused = [name for name, value in facts(options).items() if value != usual[name] and name not in DRAWN]
+    if unused:
+        named = [f"--{name.replace('_', '-')}" for name in unused]
+        raise UserError(f"--data draws what is finished, so it goes without {', '.join(named)}.")
 
 
 def present_statistics(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from analysis import commands
 from clearclip import cli
 from clearclip.errors import UserError
+from clearclip.textfiles import readable
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -64,7 +65,7 @@ def run(options: Options) -> xr.Dataset:
         )
         for load in loaders
     ]
-    return merge(parts, "" if options.images else options.labelled.dataset[0].partition(":")[0])
+    return merge(parts, "" if options.images else readable(options.labelled.dataset[0].partition(":")[0]))
 
 
 def sources(options: Options) -> tuple[list[Sample], list[str] | str]:
@@ -78,6 +79,10 @@ def sources(options: Options) -> tuple[list[Sample], list[str] | str]:
     if options.first < 0:
         raise UserError(f"first {options.first}: pictures are counted from 0.")
     if options.images:
+        if options.labelled != cli.Labelled():
+            raise UserError(
+                "--images takes the place of a data set: leave out --dataset, --split, --names and --partial."
+            )
         class_names(options.classes)
         photos = pictures(options.images)[options.first :]
         return usable(photographed(photos), running.limit, running.strict), options.classes

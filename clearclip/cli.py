@@ -5,6 +5,7 @@ A command's options are a frozen dataclass that is composed of the parts below; 
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -18,6 +19,7 @@ import tyro
 from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructTypeInfo
 
 from clearclip import torchrun
+from clearclip.arguments import refuse_empty, refuse_no_count, refuse_without_value
 from clearclip.errors import Finished, UserError
 
 if TYPE_CHECKING:  # doors answer --help at once, so what they call is imported when it is called
@@ -132,7 +134,9 @@ def templates(text: Text) -> str | list[str]:
     path = Path(text.prompts)
     if not path.is_file():
         return text.prompts
-    return [line for line in path.read_text("utf-8").splitlines() if line.strip()]
+    from clearclip.textfiles import read_lines
+
+    return read_lines(path)
 
 
 def text_cache(text: Text) -> Path:
@@ -175,7 +179,12 @@ STYLE = (
 
 def parse(kind: type[T], question: str | None) -> T:
     """The options of a command from the command line; a wrong one exits with code 2 and says what is allowed."""
-    return tyro.cli(kind, prog=program(), description=question, config=STYLE, registry=QUIET)
+    words = sys.argv[1:]
+    refuse_empty(words)
+    options = tyro.cli(kind, prog=program(), description=question, config=STYLE, registry=QUIET)
+    refuse_without_value(words, facts(options))
+    refuse_no_count(facts(options))
+    return options
 
 
 def program() -> str:
@@ -219,6 +228,8 @@ def _note(message: Warning | str, *_: object, **__: object) -> None:
 def run(main: Callable[[], int | None]) -> NoReturn:
     """Run a command: a user's mistake gives one message and exit code 2, Ctrl-C says that nothing is lost."""
     warnings.showwarning = _note
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be any bytes, and a terminal not UTF-8
     os.environ["MPLBACKEND"] = "agg"  # commands only write files; a notebook keeps its own backend
     if torchrun.place()[0] > 0:  # of the processes that torchrun starts only the first speaks
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 (open as long as the process lives)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from clearclip import cli, outputs
+from clearclip.textfiles import readable
 
 if TYPE_CHECKING:  # doors answer --help at once, so what they call is imported when it is called
     import xarray as xr
@@ -114,7 +115,7 @@ def command_line(run: Callable[[Options], object], options: Options) -> str:
         if value != usual[name]:
             values = value if isinstance(value, list) else [] if value is True else [value]
             words += [f"--{name.replace('_', '-')}", *map(str, values)]
-    return shlex.join(words)
+    return readable(shlex.join(words))
 
 
 def print_origin(dataset: xr.Dataset) -> None:

@@ -1,6 +1,9 @@
 """The one exception that means: what was asked cannot be done, and here is what to do instead."""
 
+from collections.abc import Sequence
 from difflib import get_close_matches
+
+from clearclip.words import listed, repeated
 
 
 class UserError(ValueError):
@@ -25,3 +28,12 @@ def closest(name: str, known: list[str], count: int = 4) -> str:
     'dino_vits16, dino_vitb16'
     """
     return ", ".join(get_close_matches(name, known, n=count, cutoff=0.3) or sorted(known)[:count])
+
+
+def refuse_repeated(what: str, values: Sequence[object]) -> None:
+    """Raise `UserError` for a list in which something stands more than once, which a result could not tell apart.
+
+    >>> refuse_repeated("layers", [1, 6])
+    """
+    if twice := repeated(values):
+        raise UserError(f"{what} {', '.join(map(str, values))}: {listed(list(map(str, twice)))} once is enough.")

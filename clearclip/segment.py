@@ -87,6 +87,8 @@ def main() -> None:
         raise UserError(
             "--recipe and --feature exclude each other: a feature map is what the last block has without a recipe."
         )
+    if task.layer is not None and not task.feature:
+        raise UserError(f"--layer {task.layer} says of which block a feature map is, so it goes with --feature.")
     if task.threshold != "0" and not task.background:
         raise UserError(f"--threshold {task.threshold} turns pixels into background, so it goes with --background.")
     pictures, truths, classes = sources(options)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
 from itertools import count
+from typing import TypeVar
+
+T = TypeVar("T", bound=Hashable)
 
 
 def listed(words: Sequence[str]) -> str:
@@ -29,3 +33,12 @@ def distinct(names: Iterable[str]) -> list[str]:
         reserved.add(free)
         result[free] = None
     return list(result)
+
+
+def repeated(values: Iterable[T]) -> list[T]:
+    """Those of some values that are there more than once, in their order.
+
+    >>> repeated([3, 1, 3, 2])
+    [3]
+    """
+    return [value for value, times in Counter(values).items() if times > 1]

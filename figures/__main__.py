@@ -20,6 +20,7 @@ import tyro
 
 from clearclip import cli
 from clearclip.errors import UserError
+from clearclip.textfiles import readable
 
 if TYPE_CHECKING:
     from figures.runs import Choice
@@ -62,11 +63,21 @@ def main() -> None:
     from figures.drawing import Drawings
     from figures.plan import compute, plan, print_plan
 
-    selected, command = entries(options.names), shlex.join(["python", "-m", "figures", *sys.argv[1:]])
+    selected = entries(options.names)
+    command = readable(shlex.join(["python", "-m", "figures", *sys.argv[1:]]))
     if options.data is not None:
-        if options.plan or options.models.model or options.against or options.offline_demo:
+        computing = (
+            options.plan,
+            options.against,
+            options.offline_demo,
+            options.dataset,
+            options.images,
+            options.results,
+        )
+        if any(computing) or options.models != cli.Models() or options.running != cli.Running():
             raise UserError(
-                "--data draws what is finished; it goes without --plan, --model, --against and --offline-demo."
+                "--data draws what is finished; beside it go only the names of figures and --output: leave out --model and "
+                "whatever else says what to compute."
             )
         if not options.data.exists():
             raise UserError(f"{options.data}: no such folder of Datasets. python -m figures computes them.")

@@ -15,9 +15,10 @@ from torch import Tensor
 from analysis.probes import images as image_source
 from analysis.probes.collection import describe_model
 from analysis.probes.table import with_origin
-from clearclip.errors import UserError
+from clearclip.errors import UserError, refuse_repeated
 from clearclip.models.backbone import Backbone
 from clearclip.models.finite import require_finite
+from clearclip.models.memory import refuse_too_large
 from clearclip.models.wrap import ModelLike, as_backbone
 
 THUMBNAIL = 224  # pixels of the photo that is kept beside its maps
@@ -60,6 +61,8 @@ def attention_maps(
     wrong = [head for head in heads or () if not 1 <= head <= model.heads]
     if wrong:
         raise UserError(f"heads {wrong}: {model.name} has heads 1 … {model.heads}.")
+    refuse_repeated("affinities", affinities)
+    refuse_repeated("heads", heads or ())
     indices = [head - 1 for head in heads] if heads else list(range(model.heads))
     if not isinstance(images, Tensor):
         transform, pictures = model.transform(), image_source.pictures(images)
@@ -107,6 +110,7 @@ def token_attention(
     rows, columns = model.grid(image_size)
     if query is not None and not (0 <= query[0] < rows and 0 <= query[1] < columns):
         raise UserError(f"query {query}: {model.name} sees {rows} × {columns} patches, counted from 0.")
+    refuse_too_large(model, image_size, attention=True)
     transform, first = model.transform(image_size), model.prefix_tokens
     attention, photos = [], []
     with torch.inference_mode():

@@ -18,6 +18,7 @@ from analysis.probes.statistics import NORMS, Statistic
 from clearclip.entries import digest, list_digest
 from clearclip.models.backbone import Backbone
 from clearclip.models.finite import feature_sites, require_finite
+from clearclip.models.memory import refuse_too_large
 from clearclip.runs.exact_sum import ExactSum
 from clearclip.runs.records import contents_of
 from clearclip.runs.stream import Measurement
@@ -57,6 +58,7 @@ class Collector(Measurement[Decoded, Total]):
         self.layers, self.features, self.image_size = layers, features, image_size
         self.title, self.indices, self.batch_size = model.name, range(len(pictures)), batch_size
         model.grid(image_size)  # refuses a size that is not a multiple of the patch before anything runs
+        refuse_too_large(model, image_size, min(batch_size, len(pictures)))
         self.transform = model.transform(image_size)
         self.probe = Probe(model, layers, features, reduce=self._summaries)
         self.summaries = {name: statistic.summary for name, statistic in statistics.items()}

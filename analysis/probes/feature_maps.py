@@ -16,6 +16,7 @@ from analysis.probes.probe import Probe
 from analysis.probes.table import with_origin
 from clearclip.models.block import FEATURES
 from clearclip.models.finite import feature_sites, require_finite
+from clearclip.models.memory import refuse_too_large
 from clearclip.models.wrap import ModelLike, as_backbone
 
 
@@ -36,6 +37,7 @@ def feature_maps(
     """
     model, pictures = as_backbone(model), image_source.pictures(images)
     layers = layers or (model.depth,)
+    refuse_too_large(model, image_size)
     transform = model.transform(image_size)
     probe: Probe[torch.Tensor] = Probe(model, layers, keep=True)
     maps = []

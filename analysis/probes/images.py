@@ -23,6 +23,7 @@ from clearclip.entries import Entry
 from clearclip.errors import UserError
 from clearclip.pictures import find_images, read_image
 from clearclip.pixels import in_memory
+from clearclip.textfiles import readable
 from clearclip.words import distinct
 
 PHOTOGRAPHS = (
@@ -114,7 +115,7 @@ def _on_disk(roots: list[Path], limit: int | None) -> list[Picture]:
     kept = set(list(files)[:limit])
     roots = [root for root in roots if root not in files or root in kept]
     every = {_same(path): (path, root) for root in reversed(roots) for path in reversed(find_images(root)[:limit])}
-    return [_of_file(_name(path, root, several), path, _text(root)) for path, root in reversed(every.values())]
+    return [_of_file(_name(path, root, several), path, readable(root)) for path, root in reversed(every.values())]
 
 
 def _held(sources: Iterable[Any], titles: Iterator[str]) -> Iterator[Picture]:
@@ -177,9 +178,5 @@ def _of_file(name: str, path: Path, source: str) -> Picture:
 
 def _name(path: Path, root: Path, several: bool) -> str:
     if several:
-        return _text(path)
-    return _text(Path(path.name) if path == root else path.relative_to(root))
-
-
-def _text(path: Path) -> str:
-    return os.fsencode(path.as_posix()).decode(errors="backslashreplace")  # a name may be any bytes
+        return readable(path)
+    return readable(path.name if path == root else path.relative_to(root))

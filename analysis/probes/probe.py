@@ -8,7 +8,7 @@ import torch
 import torch._dynamo
 from torch import Tensor, nn
 
-from clearclip.errors import UserError
+from clearclip.errors import UserError, refuse_repeated
 from clearclip.models.block import FEATURES
 from clearclip.models.wrap import ModelLike, as_backbone
 
@@ -51,6 +51,7 @@ class Probe(Generic[T]):
         unknown = [feature for feature in features if feature not in FEATURES]
         if unknown or not features:
             raise UserError(f"features {unknown}: choose from {', '.join(FEATURES)}.")
+        refuse_repeated("features", features)
         self.model = as_backbone(model)
         self.sites = [(layer, feature) for layer in self.model.layers(layers) for feature in features]
         self._reduce = reduce

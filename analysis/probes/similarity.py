@@ -21,6 +21,7 @@ from clearclip.errors import UserError
 from clearclip.models.backbone import Backbone
 from clearclip.models.block import FEATURES
 from clearclip.models.finite import feature_sites, require_finite
+from clearclip.models.memory import refuse_too_large
 
 
 def patch_similarity(x: Tensor, query: int, prefix_tokens: int) -> Tensor:
@@ -63,6 +64,7 @@ def similarity_maps(
         raise UserError(f"query {query}: the shares of height and width lie in [0, 1), 0.5 0.5 is the middle.")
     layers = model.layers(layers)
     rows, columns = model.grid(image_size)
+    refuse_too_large(model, image_size)
     row, column = int(query[0] * rows), int(query[1] * columns)
     reduce = partial(patch_similarity, query=row * columns + column, prefix_tokens=model.prefix_tokens)
     transform = model.transform(image_size)

@@ -30,6 +30,7 @@ from clearclip.evaluation.scores import iou_scores
 from clearclip.models.backbone import Backbone
 from clearclip.models.block import FEATURES
 from clearclip.models.finite import feature_sites, require_finite
+from clearclip.models.memory import refuse_too_large
 from clearclip.runs.exact_sum import ExactSum
 from clearclip.runs.records import contents_of
 from clearclip.runs.stream import Measurement
@@ -59,6 +60,7 @@ class Task:
             )
         if batch_size < 1:
             raise UserError(f"batch size {batch_size}: at least 1.")
+        refuse_too_large(model, self.windows.short_side)
 
 
 class Half(Measurement[Sample, T]):

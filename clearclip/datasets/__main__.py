@@ -31,8 +31,8 @@ class Check:
     """Its name, such as voc20; `list` shows all."""
     root: tyro.conf.Positional[Path | None] = None
     """The folder that it lies in."""
-    split: str = "val"
-    """val or train."""
+    split: str | None = None
+    """val or train, by default val; a folder of your own has none."""
     names: Literal["clearclip", "standard"] = "clearclip"
     """Class names of ClearCLIP's published run, or the data set's own."""
     limit: int | None = None
@@ -82,7 +82,7 @@ def check(command: Check) -> int:
     how = {} if command.dataset in DRAWN else {"partial": True}
     how |= {"download": True} if command.download else {}
     dataset = load(command.dataset, command.root, command.names, command.split, **how)
-    sheet_file = command.sheet or Path("results/datasets", f"{dataset.name}_{command.split}.png")
+    sheet_file = command.sheet or Path("results/datasets", f"{dataset.name}_{command.split or 'val'}.png")
     refuse_unwritable(sheet_file)
     report = integrity.check(dataset, command.limit, progress=True)
     print("\n".join([f"{dataset.name}: {len(dataset)} pairs of picture and label", *report.lines()]))

@@ -14,6 +14,7 @@ from clearclip.datasets.base import Facts
 from clearclip.datasets.benchmark import Benchmark
 from clearclip.datasets.files import Pair, pairs
 from clearclip.datasets.labels import IGNORE, BadLabel, Rule, read_label, without_background
+from clearclip.textfiles import read_text
 
 # The 59 frequent ones of the 459 classes (numbered from 1) in the .mat files, in the order of their names, which is
 # that of the class list too.
@@ -56,7 +57,7 @@ class Context60(Benchmark):
         converted = labels.name == "SegmentationClassContext"
         lists = (f"ImageSets/SegmentationContext/{self.split}.txt", f"ImageSets/Main/{self.split}.txt")
         listed = self.part(lists[0] if converted else lists[1])
-        names = listed.read_text().split() if listed.is_file() else []
+        names = read_text(listed).split() if listed.is_file() else []
         images, ending = self.part("JPEGImages"), ".png" if converted else ".mat"
         return pairs(names, images, labels, label_ending=ending), PNG_RULE if converted else MAT_RULE
 

@@ -14,6 +14,7 @@ from clearclip.datasets.base import Sample
 from clearclip.datasets.labels import IGNORE, BadLabel, Rule, read_label, relabel, table
 from clearclip.errors import UserError
 from clearclip.pictures import read_image
+from clearclip.textfiles import readable
 
 LISTED = 5  # of many file names in one message
 
@@ -30,7 +31,10 @@ def pairs(
     names: Iterable[str], images: Path, labels: Path, image_ending: str = ".jpg", label_ending: str = ".png"
 ) -> list[Pair]:
     """The pair of every name, in the order of the names."""
-    return [Pair(name, images / f"{name}{image_ending}", labels / f"{name}{label_ending}") for name in sorted(names)]
+    return [
+        Pair(readable(name), images / f"{name}{image_ending}", labels / f"{name}{label_ending}")
+        for name in sorted(names)
+    ]
 
 
 def names_in(folder: Path, ending: str) -> set[str]:

@@ -52,7 +52,7 @@ def load(
     name: str | PathLike[str],
     root: str | PathLike[str] | None = None,
     names: str = "clearclip",
-    split: str = "val",
+    split: str | None = None,
     **options: Any,
 ) -> LabelledPictures:
     """A data set by its name, from the folder that it lies in.
@@ -61,7 +61,7 @@ def load(
         name: one of `known`, or a folder of one's own.
         root: its folder; scenes are drawn and have none.
         names: "clearclip" for the class names of ClearCLIP's published run, "standard" for the data set's own.
-        split: "val" or "train"; a folder has no splits, and scenes have "test" too.
+        split: "val" (the default) or "train"; a folder has no splits, and scenes have "test" too.
         options: go to the data set: ``partial`` to those on disk, ``download`` to benchmarks, ``count``, ``size``, … to
             scenes.
 
@@ -75,40 +75,49 @@ def load(
     >>> len(scenes), scenes[1].label.shape
     (2, (64, 64))
     """
+    if name == "":
+        raise UserError(f"a data set without a name: write one of {', '.join(known())}, or a folder of your own.")
+    if options.get("download") and name not in BENCHMARKS:
+        raise UserError(f"{name} cannot be downloaded; only benchmarks are, and of them VOC.")
     if name not in known() and Path(name).is_dir():
-        return own_folder(Path(name), **options)
+        return own_folder(Path(name), split, **options)
     name = str(name)
     if name not in known():
         if len(Path(name).parts) > 1:
             raise UserError(f"{name}: no such folder.")
         raise UserError(f"there is no data set {name!r}; the closest are {closest(name, known())}.")
-    if options.get("download") and name not in BENCHMARKS:
-        raise UserError(f"{name} cannot be downloaded; only benchmarks are, and of them VOC.")
     if name in DRAWN:
+        if root is not None:
+            raise UserError(f"{name} are drawn and lie in no folder: leave out {str(root)!r}.")
         options.setdefault("stuff", next(stuff for stuff, (known_as, _) in VARIANTS.items() if known_as == name))
         try:
-            return Scenes("validation" if split == "val" else split, **options)  # type: ignore[arg-type]
+            return Scenes("validation" if split in (None, "val") else split, **options)  # type: ignore[arg-type]
         except ValueError as error:
             raise UserError(f"scenes: {error}") from error
     if root is None:
         raise UserError(f"{name} lies on disk: name its folder.")
-    return own_folder(Path(root), **options) if name == "folder" else BENCHMARKS[name](root, split, names, **options)
+    if name == "folder":
+        return own_folder(Path(root), split, **options)
+    return BENCHMARKS[name](root, split or "val", names, **options)
 
 
-def own_folder(root: Path, partial: bool = False) -> FolderDataset:
+def own_folder(root: Path, split: str | None = None, partial: bool = False) -> FolderDataset:
     """A folder of one's own.
 
     Raises:
-        UserError: as `FolderDataset` does; for the folder of a benchmark with how that is written.
+        UserError: as `FolderDataset` does; for the folder of a benchmark with how that is written; for any split.
     """
     try:
-        return FolderDataset(root, partial)
+        dataset = FolderDataset(root, partial)
     except UserError as error:
         names = [name for name in BENCHMARKS if _holds(name, root)]
         if not names:
             raise
         written = " or ".join(f"{name}:{root}" for name in names)
         raise UserError(f"{root} looks like the folder of a benchmark: write {written}.") from error
+    if split is not None:
+        raise UserError(f"{root} is a folder of your own, which has no splits: leave out the split {split!r}.")
+    return dataset
 
 
 def _holds(name: str, root: Path) -> bool:
@@ -138,16 +147,16 @@ def parse(text: str, names: str = "clearclip", split: str | None = None, partial
     ['apple', 'ball']
     """
     name, colon, root = text.partition(":")
+    if colon and not root and name in known():
+        raise UserError(f"data set {text!r}: there is no folder behind the colon.")
     if name in DRAWN:
-        return load(name, split=split or "test")
-    if name not in known() and Path(text).is_dir():
-        return own_folder(Path(text), partial)
-    if name == "folder":
-        return load(name, root or None, partial=partial)
+        return load(name, root or None, split=split or "test")
+    if name not in known() and (not text or Path(text).is_dir()):
+        return load(text, split=split, partial=partial)
     if not colon and name in BENCHMARKS:
         root = f"data/{BENCHMARKS[name].folder}"
     try:
-        return load(name, root or None, names, split or "val", partial=partial)
+        return load(name, root or None, names, split, partial=partial)
     except UserError as error:
         if colon or name not in BENCHMARKS:
             raise

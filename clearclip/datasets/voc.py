@@ -12,6 +12,7 @@ from clearclip.datasets.benchmark import Benchmark
 from clearclip.datasets.files import Pair, pairs
 from clearclip.datasets.labels import IGNORE, Rule, without_background
 from clearclip.errors import UserError
+from clearclip.textfiles import read_text
 
 RULE = {raw: raw for raw in range(21)} | {255: IGNORE}  # 255 outlines the objects
 
@@ -36,7 +37,7 @@ class VOC21(Benchmark):
         """The pairs of the split's list."""
         listed = self.part(f"ImageSets/Segmentation/{self.split}.txt")
         images, labels = self.part("JPEGImages"), self.part("SegmentationClass")
-        names = listed.read_text().split() if listed.is_file() else []
+        names = read_text(listed).split() if listed.is_file() else []
         return pairs(names, images, labels), RULE
 
     def fetch(self, root: str | PathLike[str]) -> None:

@@ -50,6 +50,8 @@ class DenseEncoder:
             self.model.project(torch.empty(0))  # raises, saying why
         for recipe in self.recipes:
             self._check(recipe)
+        if self.proxy is not None and not any(name == "proxy" for recipe in self.recipes for name, _ in recipe.terms):
+            raise UserError(f"none of the recipes looks at a second model: leave out the proxy {self.proxy.name}.")
         self._layers = sorted({layer for recipe in self.recipes for layer in self._needs(recipe)})
 
     def _check(self, recipe: Recipe) -> None:

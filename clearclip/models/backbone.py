@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from clearclip.errors import UserError
+from clearclip.errors import UserError, refuse_repeated
 from clearclip.models import card
 from clearclip.models.block import Block
 from clearclip.models.weights import LiveWeights, Weights
@@ -313,13 +313,14 @@ class Backbone(ABC):
         """Check layer numbers, counted 1 … depth; all of them for None.
 
         Raises:
-            UserError: a layer is out of range, or none is given.
+            UserError: a layer is out of range or there twice, or none is given.
         """
         if layers is None:
             return tuple(range(1, self.depth + 1))
         wrong = [layer for layer in layers if not 1 <= layer <= self.depth]
         if wrong or not layers:
             raise UserError(f"layers {list(wrong)}: {self.name} has layers 1 … {self.depth}, counted as in the paper.")
+        refuse_repeated("layers", layers)
         return tuple(layers)
 
     def block_inputs(self, images: Tensor, layers: Sequence[int] | None = None) -> dict[int, BlockInput]:

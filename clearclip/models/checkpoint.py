@@ -11,7 +11,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from clearclip.errors import UserError
+from clearclip.models.tensors import refuse_other_types, refuse_unusual
 from clearclip.models.weights import Weights
+from clearclip.textfiles import readable
 
 
 def load_checkpoint(model: nn.Module, path: Path, architecture: str) -> Weights:
@@ -49,8 +51,9 @@ def load_checkpoint(model: nn.Module, path: Path, architecture: str) -> Weights:
             f"{path} does not hold the weights of {architecture}. Keys {misfits}. "
             "The file must have the library's own key layout."
         )
+    refuse_other_types(path, state, expected)
     model.load_state_dict(state)
-    return Weights(path.name, file_digest(path))
+    return Weights(readable(path.name), file_digest(path))
 
 
 def file_digest(path: Path) -> str:
@@ -87,4 +90,5 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
     ):
         raise UserError(f"{path} does not hold a plain dictionary of tensors.")
+    refuse_unusual(path, content)
     return {key.removeprefix("module."): value for key, value in content.items()}

@@ -18,7 +18,7 @@ from clearclip.models.backbone import Backbone, Plan
 from clearclip.models.checkpoint import load_checkpoint
 from clearclip.models.hub import fetch
 from clearclip.models.named import Named, all_named, named
-from clearclip.models.names import ALIASES, LIBRARIES, SHIPPED
+from clearclip.models.names import ALIASES, ELSEWHERE, LIBRARIES, SHIPPED
 from clearclip.models.weights import Weights, fingerprint
 
 
@@ -124,6 +124,11 @@ def resolve(name: str) -> str:
         )
     if library not in LIBRARIES or not rest:
         raise UserError(f"unknown model {name!r}: before the colon stands one of {', '.join(LIBRARIES)}.")
+    if rest.startswith(ELSEWHERE):
+        raise UserError(
+            f"{name}: a model is named by an architecture that its library knows, not by a repository or a folder. "
+            f"Download the weights and write {library}:<architecture>:FILE."
+        )
     return name
 
 
@@ -174,6 +179,8 @@ def pick_device(device: str | torch.device | None = None) -> torch.device:
     try:
         named = torch.device(device)
         torch.empty(0, device=named)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, ImportError) as error:
         raise UserError(f"device {str(device)!r} cannot be used here: {str(error).splitlines()[0]}") from error
+    if named.type == "meta":  # where tensors have shapes and no numbers
+        raise UserError("device 'meta' holds no numbers, so nothing can be measured there: take cpu, cuda or mps.")
     return named

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clearclip.errors import UserError
-from clearclip.models.names import LIBRARIES
+from clearclip.models.names import ELSEWHERE, LIBRARIES
+from clearclip.textfiles import readable
 
 CHECKPOINTS = (".safetensors", ".pt", ".pth", ".bin")
 
@@ -34,18 +35,19 @@ def named(text: str) -> list[Named]:
     A folder of checkpoints gives one model for each file, in natural order and labelled by the file's stem.
 
     Raises:
-        UserError: the label or the name is empty, there is no such file, or no checkpoint in a folder.
+        UserError: the label, the name or the file is empty, there is no such file, or no checkpoint in a folder.
 
     >>> named("clip_vitb16")
     [Named(label='clip_vitb16', name='clip_vitb16', checkpoint=None)]
     >>> named("mine=timm:vit_small_patch16_224.dino")
     [Named(label='mine', name='timm:vit_small_patch16_224.dino', checkpoint=None)]
     """
-    label, equals, rest = text.partition("=")
-    if not equals or ":" in label:  # an = behind a colon belongs to the name of a file
-        label, rest = "", text
-    name, file = _split(rest)
-    if not name or text.startswith("="):
+    before, equals, rest = text.partition("=")
+    label: str | None = before
+    if not equals or ":" in before:  # an = behind a colon belongs to the name of a file
+        label, rest = None, text
+    name, colon, file = _split(rest)
+    if not name.strip() or (label is not None and not label.strip()) or (colon and not file.strip()):
         raise UserError(f"model {text!r}: write a name, or label=name, or label=name:checkpoint.safetensors.")
     if not file:
         return [Named(label or name, name)]
@@ -54,7 +56,7 @@ def named(text: str) -> list[Named]:
         files = sorted((file for file in path.iterdir() if file.suffix in CHECKPOINTS), key=_natural)
         if not files:
             raise UserError(f"{path}: no checkpoint in this folder; looked for {', '.join(CHECKPOINTS)}.")
-        return [Named(file.stem, name, file) for file in files]
+        return [Named(readable(file.stem), name, file) for file in files]
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint file.")
     return [Named(label or name, name, path)]
@@ -91,15 +93,17 @@ def all_named(names: Sequence[str], checkpoints: Sequence[Path] = ()) -> list[Na
     return models
 
 
-def _split(text: str) -> tuple[str, str]:
-    """Name and checkpoint; the name may have a library before a colon of its own."""
-    first, _, rest = text.partition(":")
+def _split(text: str) -> tuple[str, str, str]:
+    """Name, colon and checkpoint; the name may have a library before a colon of its own."""
+    first, colon, rest = text.partition(":")
     if first not in LIBRARIES:
-        return first, rest
-    second, _, file = rest.partition(":")
-    return f"{first}:{second}", file
+        return first, colon, rest
+    if rest.startswith(ELSEWHERE):  # which `resolve` refuses, under its whole name
+        return text, "", ""
+    second, colon, file = rest.partition(":")
+    return f"{first}:{second}", colon, file
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
     """Sorts step_9 before step_10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.stem)]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.stem)]

@@ -42,3 +42,5 @@ LIBRARIES: dict[
     "transformers": "clearclip.models.blip",
     "zoo": "clearclip.models.tiny",
 }
+
+ELSEWHERE = ("hf-hub:", "hf_hub:", "local-dir:")  # what libraries write before weights that are not in their tables

@@ -16,6 +16,7 @@ import xarray as xr
 from clearclip import outputs
 from clearclip.errors import UserError
 from clearclip.models.backbone import Backbone
+from clearclip.textfiles import readable
 
 LIBRARIES = ("torch", "timm", "open_clip_torch", "numpy", "xarray", "pillow")
 
@@ -32,7 +33,7 @@ def provenance(command: str | None = None) -> dict[str, str]:
 def _command_line() -> str:
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     program = f"python -m {spec.name.removesuffix('.__main__')}" if spec else Path(sys.argv[0]).name or "python"
-    return " ".join([program, *map(shlex.quote, sys.argv[1:])])
+    return readable(" ".join([program, *map(shlex.quote, sys.argv[1:])]))
 
 
 def write(dataset: xr.Dataset, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -11,6 +12,7 @@ from PIL import Image
 from clearclip.errors import UserError
 from clearclip.pictures import BadImage, find_images
 from clearclip.pixels import Picture, as_picture
+from clearclip.textfiles import readable
 
 ENDS = (".png", ".npz", "_overlay.png")  # what is written of a picture and recipe: labels, labels and scores, figure
 COMPARISON = "_compare.png"  # what is written of a picture with several recipes, beside those
@@ -28,7 +30,7 @@ def photos(sources: Iterable[str]) -> dict[str, Path]:
     taken: set[str] = set()
     for path, root in roots.items():
         below = path.relative_to(root) if path != Path(root) else Path(path.name)
-        stem = name = below.with_suffix("").as_posix()
+        stem = name = readable(below.with_suffix("").as_posix())
         count = 1
         while name.casefold() in taken:
             count += 1
@@ -63,7 +65,8 @@ def refuse_collisions(folder: Path, pictures: Mapping[str, Picture], recipes: Se
     """
     photographs = [picture for picture in pictures.values() if isinstance(picture, Path)]
     for picture in photographs:
-        if folder.resolve() in picture.resolve().parents:
+        # by os.path: resolve() fails on a link to itself, which is skipped like any file that is no picture
+        if Path(os.path.realpath(folder)) in Path(os.path.realpath(picture)).parents:
             raise UserError(
                 f"{picture} lies in {folder}, where the results go and could replace it: name another --output."
             )

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
 
-from clearclip.segmentation.style import WARNING_COLOR, picture_panel, style
+from clearclip.segmentation.style import WARNING_COLOR, picture_panel, shortened, style
 
 OPACITY = 0.62
 LEGEND_COLUMNS = 6
@@ -134,7 +134,7 @@ def draw_row(axes: Sequence[Axes], row: Row, colors: Colors) -> None:
 
 def handles(colors: Colors) -> list[Patch]:
     """A patch for each entry of the legend, and a word on the classes that it leaves out."""
-    patches = [Patch(color=tuple(color.tolist()), label=name) for name, color in colors.legend.items()]
+    patches = [Patch(color=tuple(color.tolist()), label=shortened(name)) for name, color in colors.legend.items()]
     if colors.unexplained:
         patches.append(Patch(color="none", label=f"and {colors.unexplained} more"))
     return patches

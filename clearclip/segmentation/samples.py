@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from clearclip.datasets.base import Sample
 from clearclip.segmentation.overlay import class_colors, tinted
-from clearclip.segmentation.style import style
+from clearclip.segmentation.style import shortened, style
 
 COLUMNS = 2  # samples in a row
 NAMED = 12  # classes in one legend, the largest first
@@ -39,10 +39,10 @@ def _draw(part: SubFigure, sample: Sample, classes: Sequence[str], colors: NDArr
     for panel in (photo, labels):
         panel.set_axis_off()
         panel.set_anchor("S")  # next to the legend
-    photo.set_title(sample.name, fontsize=7, loc="left")
+    photo.set_title(shortened(sample.name), fontsize=7, loc="left")
     pixels = np.bincount(sample.label.ravel())[: len(classes)]
     largest = [i for i in np.argsort(-pixels, kind="stable") if pixels[i]]
-    handles = [Patch(color=colors[i], label=classes[i]) for i in largest[:NAMED]]
+    handles = [Patch(color=colors[i], label=shortened(classes[i])) for i in largest[:NAMED]]
     if len(largest) > NAMED:
         handles.append(Patch(alpha=0, label=f"and {len(largest) - NAMED} more"))
     part.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=6, handlelength=1, columnspacing=1)

@@ -14,6 +14,7 @@ from clearclip.errors import UserError
 from clearclip.methods.dense import DenseEncoder
 from clearclip.methods.recipes import Recipe
 from clearclip.models.finite import require_finite
+from clearclip.models.memory import refuse_too_large
 from clearclip.models.wrap import ModelLike, as_backbone
 from clearclip.pixels import is_single, opened
 from clearclip.segmentation.result import Segmentation
@@ -74,6 +75,7 @@ class Segmenter:
         self.model, self.threshold, self.batch_size, self.norms = as_backbone(model), threshold, batch_size, norms
         self.encoder = DenseEncoder(self.model, methods, proxy)
         self.windows = windows or Windows.of(self.model)
+        refuse_too_large(self.model, min(self.windows.crop, self.windows.short_side))
         self.queries = embed(self.model, named, prompts, cache)
 
     def __repr__(self) -> str:

@@ -22,6 +22,7 @@ from clearclip.errors import UserError
 from clearclip.models.backbone import Backbone
 from clearclip.models.finite import require_finite
 from clearclip.models.weights import LiveWeights
+from clearclip.words import listed, repeated
 
 PROMPTS_AT_ONCE = 256
 
@@ -77,18 +78,20 @@ def class_names(classes: str | Sequence[str | Sequence[str]]) -> list[list[str]]
         classes: a list, or text with commas between classes and | between the names of one class.
 
     Raises:
-        UserError: there is no class, a class has no name, or a class is there twice.
+        UserError: there is no class, a class has no name, or a name is there twice, in one class or in two.
 
     >>> class_names("horse|pony, grass"), class_names(["sky", ["car", "van"]])
     ([['horse', 'pony'], ['grass']], [['sky'], ['car', 'van']])
     """
     parts = classes.split(",") if isinstance(classes, str) else classes
     named = [[name.strip() for name in (part.split("|") if isinstance(part, str) else part)] for part in parts]
-    firsts = [names[0] if names else "" for names in named]
     if not named or not all(all(names) and names for names in named):
         raise UserError(f'classes {classes!r}: each class needs a name; write them as "horse, grass, sky".')
-    if len(set(firsts)) != len(firsts):
-        raise UserError(f"classes {firsts}: each class once.")
+    every = [" ".join(name.split()).lower() for names in named for name in names]  # as text towers read them
+    if twice := repeated(every):
+        raise UserError(f"classes: {listed(twice)} is there twice; name each class once, and each name in one class.")
+    if any("\0" in name for name in every):
+        raise UserError(f"classes {classes!r}: a name is text, and NUL is none.")
     return named
 
 
