@@ -11,7 +11,6 @@ import xarray as xr
 
 from clearclip.cli import Result
 from clearclip.errors import UserError
-from clearclip.runs import results
 from clearclip.segmentation.style import style
 from figures import tables
 from figures.catalogue import Entry
@@ -73,7 +72,7 @@ class Drawings:
             command = run.command(run.options(DEMO, Result(path)))
             raise UserError(f"{path} is missing. It is written by, for the shipped models, {command}")
         if need not in self._datasets:
-            self._datasets[need] = results.read(path)
+            self._datasets[need] = RUNS[need].read(path)
         return self._datasets[need]
 
     def _write(self, entry: Entry, datasets: dict[str, xr.Dataset]) -> Drawn:

@@ -39,11 +39,10 @@ def main() -> None:
     options = cli.parse(Options, __doc__)
     from clearclip.evaluation import table
     from clearclip.evaluation.reading import reading
-    from clearclip.runs import results
 
     output = options.result.output
     same_pictures = partial(commands.same_data, options.labelled)
-    dataset = commands.computed_or_reused(run, options, results.read, same_pictures)
+    dataset = commands.computed_or_reused(run, options, table.read, same_pictures)
     print(table.report(dataset))
     commands.print_origin(dataset)
     table.tidy(dataset).to_csv(output.with_suffix(".csv"), index=False)

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from clearclip.errors import UserError
 from clearclip.models.backbone import Backbone
+from clearclip.runs import netcdf, validation
 
 LIBRARIES = ("torch", "timm", "open_clip_torch", "numpy", "xarray", "pillow")
 
@@ -40,20 +40,25 @@ def write(dataset: xr.Dataset, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        dataset.to_netcdf(unfinished, engine="h5netcdf")
+        dataset.assign_attrs(validation.stamp(dataset)).to_netcdf(unfinished, engine="h5netcdf")
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
 
 
-def read(path: Path) -> xr.Dataset:
-    """Read a Dataset; raises `UserError` if the file is missing or not a NetCDF file."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such result file.")
-    try:
-        return xr.load_dataset(path, engine="h5netcdf")
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is not a readable NetCDF file: {error}") from error
+def read(path: Path, kind: str = "") -> xr.Dataset:
+    """Read a Dataset, checked against its format.
+
+    Args:
+        kind: of `clearclip.runs.formats.FORMATS`; without one, any NetCDF file is read.
+
+    Raises: `UserError` if the file is missing, damaged or beyond memory, or holds something else.
+    """
+    with netcdf.opened(path) as lazy:
+        dataset = lazy.load()
+    if kind:
+        validation.check(dataset, kind, path)
+    return dataset
 
 
 def about_model(model: Backbone) -> dict[str, object]:
