@@ -37,9 +37,9 @@ class Drawings:
     def draw(self, entry: Entry, without: dict[str, str] | None = None) -> None:
         """Draw one of them, or keep why it cannot be drawn; `without` are runs that failed, and why."""
         try:
+            if self.data.is_file() and len(entry.needs) > 1:
+                raise UserError(f"{entry.name} reads {len(entry.needs)} Datasets: name their folder with --data.")
             datasets = {need: self._dataset(need, without or {}) for need in entry.needs}
-            if self.data.is_file() and len(datasets) > 1:
-                raise UserError(f"{entry.name} reads {len(datasets)} Datasets: name their folder with --data.")
             self.done[entry.name] = self._write(entry, datasets)
         except UserError as error:
             if self.strict:

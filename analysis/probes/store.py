@@ -19,7 +19,6 @@ from clearclip.errors import UserError
 from clearclip.runs import results
 from clearclip.runs.exact_sum import ExactSum
 from clearclip.runs.formats import FORMATS
-from clearclip.runs.validation import command
 
 SUM = "_sum"  # variables of an unfinished run that hold sums over images, as two float64 parts
 
@@ -40,7 +39,7 @@ def require_maps(dataset: xr.Dataset, variable: str) -> None:
     """Refuse a Dataset without one of `MAPS`; raises `UserError` with the command that writes it."""
     if variable not in dataset:
         kind = FORMATS[MAPS[variable]]
-        raise UserError(f"this Dataset has no {kind.title}: write it with {command(kind.commands[0])}.")
+        raise UserError(f"this Dataset has no {kind.title}: write it with {kind.command}.")
 
 
 def read_maps(variable: str, path: Path) -> xr.Dataset:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from clearclip.errors import UserError
+from clearclip.errors import of_file
 from clearclip.methods.recipes import Recipe
 from clearclip.runs import results as files
 from clearclip.runs.results import by_model, joined, skipped
@@ -21,10 +21,8 @@ def read(path: Path, kind: str = "sweep") -> xr.Dataset:
     Raises: `UserError` if the file is missing or holds something else, or a recipe that cannot be.
     """
     dataset = files.read(path, kind)
-    try:
+    with of_file(path):
         Recipe.from_coords(dataset)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
     return dataset
 
 

@@ -63,7 +63,7 @@ class Format:
 
     Args:
         title: what such a file holds.
-        commands: what writes it.
+        commands: what writes it, after python -m.
         mark: a dimension ("dims") or variable ("data_vars") that no kind further down in `FORMATS` has.
         labels: the coordinates of dimensions; a dimension without any has none.
         needed: the dimensions that every file has.
@@ -82,6 +82,16 @@ class Format:
     about: Mapping[str, Variable]
     others: tuple[tuple[str, ...], ...] = ()
     attributes: Mapping[str, Attribute] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def command(self) -> str:
+        """What writes such a file, for messages.
+
+        >>> FORMATS["prototypes"].command
+        'python -m analysis.prototypes'
+        """
+        *others, last = self.commands
+        return "python -m " + (f"{', '.join(others)} or {last}" if others else last)
 
 
 EVERY: dict[str, Attribute] = {"libraries": "text", "created": "text", "command": "text"}
@@ -152,7 +162,7 @@ def _scores(dims: tuple[str, ...]) -> dict[str, Variable]:
 FORMATS = {  # what the attribute `format` calls it → the kind
     "statistics": Format(
         "statistics",
-        ("entropy", "maxima", "channels", "norms", "tokens"),
+        ("analysis.entropy", "analysis.maxima", "analysis.channels", "analysis.norms", "analysis.tokens"),
         ("dims", "tokens"),
         IMAGES
         | {
@@ -180,7 +190,7 @@ FORMATS = {  # what the attribute `format` calls it → the kind
     ),
     "label maps": Format(
         "label maps",
-        ("maps",),
+        ("analysis.maps",),
         ("data_vars", "labels"),
         MODELS | {"recipe": TEXT, "image": TEXT, "class": TEXT, "rgb": TEXT},
         ("model", "recipe", "image", "row", "column", "rgb", "class"),
@@ -206,7 +216,10 @@ FORMATS = {  # what the attribute `format` calls it → the kind
     ),
     "sweep": Format(
         "a sweep",
-        ("evaluate", "ablation", "alpha", "beta", "compare", "layers", "norms --miou"),
+        (
+            "clearclip.evaluate",
+            *(f"analysis.{name}" for name in ("ablation", "alpha", "beta", "compare", "layers", "norms --miou")),
+        ),
         ("dims", "recipe"),
         MODELS | {"dataset": TEXT, "recipe": TEXT, "class": TEXT, "predicted": TEXT},
         (*CELLS, "class"),
@@ -221,7 +234,7 @@ FORMATS = {  # what the attribute `format` calls it → the kind
     ),
     "prototypes": Format(
         "prototype results",
-        ("prototypes",),
+        ("analysis.prototypes",),
         ("dims", "similarity"),
         MODELS
         | {"dataset": TEXT, "layer": FROM_1, "feature": ALL_FEATURES}
@@ -237,9 +250,9 @@ FORMATS = {  # what the attribute `format` calls it → the kind
     ),
     "attention": Format(
         "attention maps",
-        ("attention",),
+        ("analysis.attention",),
         ("data_vars", "attention"),
-        IMAGES | {"affinity": Values("U", names=("qk", "qq", "kk", "vv")), "head": FROM_1} | GRID,
+        IMAGES | {"affinity": Values("U", names=("qk", "qq", "kk", "vv")), "head": Values("iu", 1)} | GRID,
         ("model", "image", "layer", "affinity", "head", "row", "column", "y", "x", "rgb"),
         {
             "attention": Variable(
@@ -252,7 +265,7 @@ FORMATS = {  # what the attribute `format` calls it → the kind
     ),
     "feature maps": Format(
         "feature maps",
-        ("featuremaps",),
+        ("analysis.featuremaps",),
         ("data_vars", "feature_map"),
         IMAGES | {"feature": FEATURES, "token": FROM_0, "channel": FROM_0},
         ("model", "image", "layer", "feature", "token", "channel"),
@@ -266,7 +279,7 @@ FORMATS = {  # what the attribute `format` calls it → the kind
     ),
     "similarity": Format(
         "similarity maps",
-        ("similarity",),
+        ("analysis.similarity",),
         ("data_vars", "similarity"),
         IMAGES | {"feature": FEATURES} | GRID,
         ("model", "image", "layer", "feature", "row", "column", "y", "x", "rgb"),

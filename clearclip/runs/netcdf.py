@@ -17,6 +17,7 @@ import h5py
 import xarray as xr
 
 from clearclip.errors import UserError
+from clearclip.runs import checksum
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 PART = 0.5  # of the machine's memory that a Dataset may take
@@ -41,6 +42,8 @@ def opened(path: Path) -> Iterator[xr.Dataset]:
                 "it is empty" if not start else "it is NetCDF 3" if start.startswith(b"CDF") else "it begins otherwise"
             )
             raise UserError(f"{path} is not a NetCDF 4 file: {seems}.")
+        if checksum.broken(path):
+            raise UserError(f"{path} is damaged: its checksum does not fit its content.")
         _inspect(path)
         # only text and numbers are written, so nothing is taken for a time
         with xr.open_dataset(path, engine="h5netcdf", decode_times=False) as dataset:

@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from clearclip.models.backbone import Backbone
-from clearclip.runs import netcdf, validation
+from clearclip.runs import checksum, netcdf, validation
 
 LIBRARIES = ("torch", "timm", "open_clip_torch", "numpy", "xarray", "pillow")
 
@@ -41,6 +41,7 @@ def write(dataset: xr.Dataset, path: Path) -> None:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         dataset.assign_attrs(validation.stamp(dataset)).to_netcdf(unfinished, engine="h5netcdf")
+        checksum.seal(unfinished)
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -65,21 +65,11 @@ def check(dataset: xr.Dataset, kind: str, where: object = "this Dataset", whole:
     Raises: `UserError` that names the first thing that is missing or wrong.
     """
     wanted, given = FORMATS[kind], kind_of(dataset, where)
-    commands = " or ".join(command(name) for name in wanted.commands)
     if given and given != kind:
-        raise UserError(f"{where} holds {FORMATS[given].title}, not {wanted.title}, which {commands} writes.")
+        raise UserError(f"{where} holds {FORMATS[given].title}, not {wanted.title}, which {wanted.command} writes.")
     complaint = next(_complaints(dataset, wanted, whole), "")
     if complaint:
-        raise UserError(f"{where} does not hold {wanted.title}: {complaint}. Write it anew with {commands}.")
-
-
-def command(name: str) -> str:
-    """The command line of a door that writes results.
-
-    >>> command("norms --miou"), command("evaluate")
-    ('python -m analysis.norms --miou', 'python -m clearclip.evaluate')
-    """
-    return f"python -m {'clearclip' if name == 'evaluate' else 'analysis'}.{name}"
+        raise UserError(f"{where} does not hold {wanted.title}: {complaint}. Write it anew with {wanted.command}.")
 
 
 def _marked(dataset: xr.Dataset) -> str:
