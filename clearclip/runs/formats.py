@@ -29,6 +29,19 @@ class Values:
     ascending: bool = False
     index: str = ""
 
+    @property
+    def words(self) -> str:
+        """Which values are allowed, or nothing.
+
+        >>> Values("f", 0, 100).words, Values("i", 1).words, FEATURES.words
+        ('0 … 100', '1 or more', 'of X_res, X_attn, X_sum')
+        """
+        if self.names:
+            return f"of {', '.join(self.names)}"
+        if math.isfinite(self.high):
+            return f"{self.low:g} … {self.high:g}"
+        return f"{self.low:g} or more" if math.isfinite(self.low) else ""
+
 
 TEXT, SWITCH, PIXEL = Values("U"), Values("b"), Values("u", 0, 255)
 NUMBER = Values("fiu", missing=True)
