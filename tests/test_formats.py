@@ -7,10 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 from commands import here
 from damaged import DOORS, altered, results_of_all_kinds, spoiled
 
-from analysis import table
+import clearclip
+from analysis import collect, table
+from analysis.probes.images import pictures
+from analysis.probes.similarity import similarity_maps
 from clearclip.errors import UserError
 from clearclip.methods.recipes import Recipe
 from clearclip.runs import results, validation
@@ -153,6 +157,19 @@ def test_a_result_with_a_flipped_bit_never_gives_other_numbers(valid, tmp_path):
 
 def test_a_state_of_a_run_has_no_format(valid):
     assert not validation.stamp(valid["statistics"].isel(model=0, drop=True))
+
+
+def test_layers_ascend_in_whatever_order_they_are_asked_for(valid):
+    model, photos = clearclip.load("clip_tiny", random=True), pictures(["photographs"], 2)
+    for got, kind in (
+        (collect(model, photos, layers=[6, 5], progress=False), "statistics"),
+        (similarity_maps(model, photos, (0.5, 0.5), [6, 5]), "similarity"),
+    ):
+        assert got.layer.values.tolist() == [5, 6]
+        xr.testing.assert_equal(got[FIRST[kind]], valid[kind][FIRST[kind]])
+
+
+FIRST = {"statistics": "entropy", "similarity": "similarity"}
 
 
 def test_every_knob_of_a_recipe_is_in_the_table():

@@ -134,6 +134,7 @@ def describe_model(
     sources = {picture.name: picture.source for picture in pictures}
     dataset = dataset.assign_coords({name: ("model", [value]) for name, value in about.items()})
     dataset = dataset.assign_coords(source=("image", [sources[name] for name in dataset.image.values.tolist()]))
+    dataset = dataset.sortby("layer")  # whatever order the layers were asked for in, the last is the last
     dataset.layer.attrs = {"long_name": "layer", "units": "1"}
     used = {"images": dataset.sizes["image"], "image_list_sha256": image_source.digest(pictures)}
     dataset.attrs = {**dataset.attrs, **used, **results.provenance()}

@@ -310,7 +310,7 @@ class Backbone(ABC):
         return height // p, width // p
 
     def layers(self, layers: Sequence[int] | None = None) -> tuple[int, ...]:
-        """Check layer numbers, counted 1 … depth, and put them in order; all of them for None.
+        """Check layer numbers, counted 1 … depth; all of them for None.
 
         Raises:
             UserError: a layer is out of range, or none is given.
@@ -320,7 +320,7 @@ class Backbone(ABC):
         wrong = [layer for layer in layers if not 1 <= layer <= self.depth]
         if wrong or not layers:
             raise UserError(f"layers {list(wrong)}: {self.name} has layers 1 … {self.depth}, counted as in the paper.")
-        return tuple(sorted(layers))  # as Datasets have them
+        return tuple(layers)
 
     def block_inputs(self, images: Tensor, layers: Sequence[int] | None = None) -> dict[int, BlockInput]:
         """The inputs of some blocks; the pass ends before the last wanted block runs.
