@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 from clearclip import outputs
 from clearclip.cli import Models, Result, Running, dataset_file, facts, loaders
 from clearclip.commands import EvaluationOptions, computed, computed_or_reused, print_origin, same_data
-from clearclip.errors import UserError
+from clearclip.errors import UserError, of_file
 from clearclip.models.names import SHIPPED
 
 if TYPE_CHECKING:  # doors answer --help at once, so what they call is imported when it is called
@@ -187,7 +187,8 @@ def present(
         dataset = computed_or_reused(run, options, read, same_pictures)
     else:
         dataset = computed(run, options)
-    print(report(dataset))
+    with of_file(data):
+        print(report(dataset))
     print_origin(dataset)
     written = []
     if data is None:
@@ -196,10 +197,14 @@ def present(
         written = [output, table]
     for name, figure in draw.items() if isinstance(draw, Mapping) else [("", draw)]:
         path = picture.with_stem(f"{picture.stem}_{name}") if name else picture
-        style.save(figure(dataset), path)
+        with of_file(data):
+            drawing = figure(dataset)
+        style.save(drawing, path)
         written.append(path)
     print("wrote " + ", ".join(map(str, written)))
-    for sentence in reading(dataset):
+    with of_file(data):
+        sentences = reading(dataset)
+    for sentence in sentences:
         print(sentence)
 
 

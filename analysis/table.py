@@ -9,6 +9,7 @@ from analysis.probes.attention import patches_covered
 from analysis.probes.feature_maps import peaks
 from clearclip.errors import UserError
 from clearclip.evaluation.table import table as miou_table
+from clearclip.runs.validation import check, kind_of
 
 
 def table(dataset: xr.Dataset, tokens: str = "patches") -> pd.DataFrame:
@@ -27,7 +28,10 @@ def table(dataset: xr.Dataset, tokens: str = "patches") -> pd.DataFrame:
     >>> table(collect(clearclip.load("clip_tiny", random=True), limit=2, progress=False)).columns.tolist()
     ['entropy', 'maximum', 'frobenius_norm']
     """
-    if "similarity" in dataset.dims:
+    kind = kind_of(dataset)
+    if kind:
+        check(dataset, kind, whole=False)
+    if "similarity" in dataset.dims and "miou" in dataset:
         return dataset.miou.reset_coords(drop=True).to_series().unstack("similarity").dropna(how="all")
     if "miou" in dataset:
         return miou_table(dataset)
@@ -39,8 +43,10 @@ def table(dataset: xr.Dataset, tokens: str = "patches") -> pd.DataFrame:
         return covered.mean("image").to_series().unstack("head").dropna(how="all")
     if "feature_map" in dataset:
         return peaks(dataset.feature_map).set_index(["model", "image", "layer", "feature", "rank"])
-    if "tokens" in dataset.dims:
-        measured = {str(name): values for name, values in dataset.data_vars.items() if "image" in values.dims}
+    measured = {str(name): values for name, values in dataset.data_vars.items() if "image" in values.dims}
+    if "tokens" in dataset.dims and measured:
+        if tokens not in dataset.tokens.values:
+            raise UserError(f"tokens {tokens!r}: the Dataset has {', '.join(map(str, dataset.tokens.values))}.")
         means = xr.Dataset(measured).sel(tokens=tokens, drop=True).mean("image").reset_coords(drop=True)
         return means.to_dataframe(dim_order=["model", "layer", "feature"]).dropna(how="all")
     raise UserError(f"a Dataset with dimensions {', '.join(map(str, dataset.dims))} is none that has a table here.")

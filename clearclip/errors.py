@@ -1,7 +1,9 @@
 """The one exception that means: what was asked cannot be done, and here is what to do instead."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
 
 from clearclip.words import listed, repeated
 
@@ -12,6 +14,23 @@ class UserError(ValueError):
 
 class Finished(Exception):
     """Raised in all processes of a run but the first when their share is done; the command lines exit with code 0."""
+
+
+@contextmanager
+def of_file(path: Path | None) -> Iterator[None]:
+    """Put a file before the message of a `UserError` about what it holds; without one, nothing.
+
+    >>> with of_file(Path("alpha.nc")):
+    ...     raise UserError("no recipe has an α.")
+    Traceback (most recent call last):
+    clearclip.errors.UserError: alpha.nc: no recipe has an α.
+    """
+    try:
+        yield
+    except UserError as error:
+        if path is None or str(path) in str(error):
+            raise
+        raise UserError(f"{path}: {error}") from error
 
 
 def overflow_hint(precision: str) -> str:

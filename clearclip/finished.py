@@ -10,10 +10,12 @@ from typing import Any, Literal
 import xarray as xr
 
 from clearclip.cli import Models, facts
+from clearclip.errors import UserError
 from clearclip.models.checkpoint import file_digest
 from clearclip.models.load import load
 from clearclip.models.named import Named, all_named
 from clearclip.models.names import SHIPPED
+from clearclip.runs import netcdf
 
 # what does not change the numbers
 NO_EFFECT = {"output", "figure", "data", "device", "batch_size", "text_cache", "strict", "tokens", "restart"}
@@ -24,10 +26,12 @@ def state(door: str, options: Any, path: Path) -> Literal["finished", "other fac
     if not path.is_file():
         return "missing"
     try:
-        with xr.open_dataset(path, engine="h5netcdf") as dataset:
+        with netcdf.opened(path) as dataset:
             written = json.loads(dataset.attrs.get("options", "{}"))
             weights = dict(zip(dataset.model.values.tolist(), dataset.weights_sha256.values.tolist(), strict=True))
-    except (OSError, ValueError, AttributeError):
+    except UserError:  # what cannot be read or has no such facts was written by something else
+        return "other facts"
+    if not isinstance(written, dict):
         return "other facts"
     wanted = {"door": door, **facts(options)}
     same = all(written.get(name) == wanted[name] for name in wanted.keys() - NO_EFFECT)
@@ -47,7 +51,10 @@ def reusable(
     output = options.result.output
     if state(door, options, output) != "finished":
         return None
-    dataset = read(output)
+    try:
+        dataset = read(output)
+    except UserError as error:
+        raise UserError(f"{error} Delete it to measure again.") from error
     return dataset if same_pictures(dataset) else None
 
 

@@ -12,7 +12,6 @@ import xarray as xr
 from clearclip import outputs
 from clearclip.cli import Result
 from clearclip.errors import UserError
-from clearclip.runs import results
 from clearclip.segmentation import style
 from figures import tables
 from figures.catalogue import Entry
@@ -44,9 +43,9 @@ class Drawings:
     def draw(self, entry: Entry, without: dict[str, str] | None = None) -> None:
         """Draw one of them, or keep why it cannot be drawn; `without` are runs that failed, and why."""
         try:
+            if self.data.is_file() and len(entry.needs) > 1:
+                raise UserError(f"{entry.name} reads {len(entry.needs)} Datasets: name their folder with --data.")
             datasets = {need: self._dataset(need, without or {}) for need in entry.needs}
-            if self.data.is_file() and len(datasets) > 1:
-                raise UserError(f"{entry.name} reads {len(datasets)} Datasets: name their folder with --data.")
             self.done[entry.name] = self._write(entry, datasets)
         except UserError as error:
             if self.strict:
@@ -78,7 +77,7 @@ class Drawings:
             command = run.command(run.options(DEMO, Result(path)))
             raise UserError(f"{path} is missing. It is written by, for the shipped models, {command}")
         if need not in self._datasets:
-            self._datasets[need] = results.read(path)
+            self._datasets[need] = RUNS[need].read(path)
         return self._datasets[need]
 
     def _write(self, entry: Entry, datasets: dict[str, xr.Dataset]) -> Drawn:

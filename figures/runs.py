@@ -12,8 +12,11 @@ import xarray as xr
 
 from analysis import ablation, alpha, beta, compare, entropy, featuremaps, layers, maps, norms, tokens
 from analysis.commands import Pictures
+from analysis.probes import label_maps, store
 from analysis.probes.label_maps import recipes_of
 from analysis.prototypes import __main__ as prototypes
+from analysis.prototypes import table as prototype_table
+from analysis.sweeps import read as sweeps
 from analysis.sweeps import recipe_lists
 from clearclip import finished
 from clearclip.cli import Labelled, Models, Result, Running
@@ -80,7 +83,8 @@ DEMO = Choice(
 class Run:
     """One door, and its options for a choice.
 
-    `recipes` are those it measures with a model; where it measures none, a picture takes `cost` plain passes.
+    `recipes` are those it measures with a model; where it measures none, a picture takes `cost` plain passes. `read` reads its
+    Dataset from a file.
     """
 
     name: str
@@ -90,6 +94,7 @@ class Run:
     text: bool = True  # needs a model with a text tower
     labels: bool = True  # needs a data set with labels
     cost: float = 1.1
+    read: Callable[[Path], xr.Dataset] = sweeps.read
 
     def missing(self, choice: Choice) -> str:
         """Why it cannot be computed for a choice, or nothing."""
@@ -145,12 +150,52 @@ def _maps(benchmark: str, turn: int, choice: Choice, result: Result) -> Any:
 RUNS: dict[str, Run] = {
     run.name: run
     for run in (
-        Run("statistics", entropy.run, partial(_statistics, entropy.Options), text=False, labels=False),
-        Run("featuremaps", featuremaps.run, _featuremaps, text=False, labels=False),
-        Run("tokens", tokens.run, partial(_statistics, tokens.Options), text=False, labels=False, cost=4.0),
-        Run("maps_fig7", maps.run, partial(_maps, "coco_stuff", 0), lambda model: recipes_of(maps.Options().recipe)),
-        Run("maps_fig10", maps.run, partial(_maps, "ade20k", 1), lambda model: recipes_of(maps.Options().recipe)),
-        Run("maps_fig11", maps.run, partial(_maps, "context59", 2), lambda model: recipes_of(maps.Options().recipe)),
+        Run(
+            "statistics",
+            entropy.run,
+            partial(_statistics, entropy.Options),
+            text=False,
+            labels=False,
+            read=store.read,
+        ),
+        Run(
+            "featuremaps",
+            featuremaps.run,
+            _featuremaps,
+            text=False,
+            labels=False,
+            read=partial(store.read_maps, "feature_map"),
+        ),
+        Run(
+            "tokens",
+            tokens.run,
+            partial(_statistics, tokens.Options),
+            text=False,
+            labels=False,
+            cost=4.0,
+            read=store.read,
+        ),
+        Run(
+            "maps_fig7",
+            maps.run,
+            partial(_maps, "coco_stuff", 0),
+            lambda model: recipes_of(maps.Options().recipe),
+            read=label_maps.read,
+        ),
+        Run(
+            "maps_fig10",
+            maps.run,
+            partial(_maps, "ade20k", 1),
+            lambda model: recipes_of(maps.Options().recipe),
+            read=label_maps.read,
+        ),
+        Run(
+            "maps_fig11",
+            maps.run,
+            partial(_maps, "context59", 2),
+            lambda model: recipes_of(maps.Options().recipe),
+            read=label_maps.read,
+        ),
         Run(
             "norms_miou",
             norms.run_with_miou,
@@ -162,7 +207,7 @@ RUNS: dict[str, Run] = {
         Run("beta", beta.run, partial(_sweep, beta.Options), lambda model: recipe_lists.beta()),
         Run("compare", compare.run, partial(_sweep, compare.Options), lambda model: recipe_lists.compare()),
         Run("layers", layers.run, partial(_sweep, layers.Options), recipe_lists.layers),
-        Run("prototypes", prototypes.run, _prototypes, text=False, cost=2.5),
+        Run("prototypes", prototypes.run, _prototypes, text=False, cost=2.5, read=prototype_table.read),
     )
 }
 

@@ -45,7 +45,8 @@ def sweep(
     if norms:
         attn = 40.0 + 10.0 * np.arange(shape[2]) + 100.0 * np.arange(shape[0])[:, None, None] + np.zeros(shape)
         units = {"units": "model units"}
-        variables["x_res_norm"] = (("model", "dataset"), attn[..., 0] + 60, {"long_name": "‖X_res‖", **units})
+        res = np.broadcast_to(attn[..., :1] + 60, shape)
+        variables["x_res_norm"] = (cells, res, {"long_name": "‖X_res‖", **units})
         variables["x_attn_norm"] = (cells, attn, {"long_name": "‖X_attn‖", **units})
     coords = {
         "model": list(models),
@@ -61,6 +62,8 @@ def sweep(
         "patch_size": ("model", [16 for _ in models]),
         "prefix_tokens": ("model", [1 for _ in models]),
         "split": ("dataset", ["val" for _ in datasets]),
+        "data_sha256": ("dataset", ["1" * 64 for _ in datasets]),
+        "windows": ("dataset", ["whole" for _ in datasets]),
         "class_names": ("dataset", ["clearclip" for _ in datasets]),
     }
     attrs = {"command": "python -m analysis.ablation", "created": "2026-01-01T00:00:00+00:00", "skipped": "[]"}

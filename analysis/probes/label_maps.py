@@ -14,7 +14,7 @@ from PIL import Image
 
 from analysis.probes.samples import as_samples
 from clearclip.datasets.base import Sample
-from clearclip.errors import UserError
+from clearclip.evaluation import table
 from clearclip.methods.recipes import Recipe, feature_recipe, recipes
 from clearclip.models.wrap import ModelLike, as_backbone
 from clearclip.runs import results
@@ -141,10 +141,7 @@ def read(path: Path) -> xr.Dataset:
 
     Raises: `UserError` for another file.
     """
-    dataset = results.read(path)
-    if "labels" not in dataset or "picture" not in dataset:
-        raise UserError(f"{path} has no label maps: write it with python -m analysis.maps.")
-    return dataset
+    return table.read(path, "label maps")
 
 
 def merge(parts: Sequence[xr.Dataset], source: str) -> xr.Dataset:

@@ -18,41 +18,34 @@ import xarray as xr
 from clearclip.errors import UserError
 from clearclip.runs import results
 from clearclip.runs.exact_sum import ExactSum
+from clearclip.runs.formats import FORMATS
 from clearclip.runs.records import DIM
 
 SUM = "_sum"  # variables of an unfinished run that hold sums over images, as two float64 parts
 
 
 def read(path: Path) -> xr.Dataset:
-    """Read a Dataset; raises `UserError` if the file is missing or is not a result of this project."""
-    dataset = results.read(path)
-    missing = {"model", "image", "layer"} - set(map(str, dataset.dims))
-    if missing:
-        raise UserError(
-            f"{path} has no dimension {', '.join(sorted(missing))}, so it was not written by these commands."
-        )
-    return dataset
+    """Read a Dataset; raises `UserError` if the file is missing or does not hold statistics."""
+    return results.read(path, "statistics")
 
 
-MAPS = {  # the variable of a Dataset of maps → what it holds, and the command that writes it
-    "attention": ("attention maps", "attention"),
-    "feature_map": ("feature maps", "featuremaps"),
-    "similarity": ("similarity maps", "similarity"),
+MAPS = {  # the variable of a Dataset of maps → what its format is called
+    "attention": "attention",
+    "feature_map": "feature maps",
+    "similarity": "similarity",
 }
 
 
-def require_maps(dataset: xr.Dataset, variable: str, where: object = "this Dataset") -> None:
+def require_maps(dataset: xr.Dataset, variable: str) -> None:
     """Refuse a Dataset without one of `MAPS`; raises `UserError` with the command that writes it."""
     if variable not in dataset:
-        maps, command = MAPS[variable]
-        raise UserError(f"{where} has no {maps}: write it with python -m analysis.{command}.")
+        kind = FORMATS[MAPS[variable]]
+        raise UserError(f"this Dataset has no {kind.title}: write it with {kind.command}.")
 
 
 def read_maps(variable: str, path: Path) -> xr.Dataset:
     """Read a Dataset of one of `MAPS`; raises `UserError` for another file."""
-    dataset = read(path)
-    require_maps(dataset, variable, path)
-    return dataset
+    return results.read(path, MAPS[variable])
 
 
 def merge_models(datasets: Sequence[xr.Dataset]) -> xr.Dataset:

@@ -136,4 +136,4 @@ def _result(task: Task, learned: xr.Dataset, compared: xr.Dataset) -> xr.Dataset
     }
     halves = "prototypes from pictures 0, 2, 4, …, scores of 1, 3, 5, …"
     attrs = {"skipped": results.skipped([learned, compared]), "halves": halves}
-    return xr.Dataset(variables, coords, attrs | results.provenance())
+    return xr.Dataset(variables, coords, attrs | results.provenance()).sortby("layer")

@@ -8,20 +8,13 @@ from pathlib import Path
 import pandas as pd
 import xarray as xr
 
-from clearclip.errors import UserError
 from clearclip.models.block import FEATURES
 from clearclip.runs import results
-
-DIMS = {"model", "dataset", "layer", "feature", "similarity", "class"}
 
 
 def read(path: Path) -> xr.Dataset:
     """Read a Dataset; raises `UserError` if the file is missing or holds something else."""
-    dataset = results.read(path)
-    missing = DIMS - set(map(str, dataset.dims))
-    if missing:
-        raise UserError(f"{path} has no dimension {', '.join(sorted(missing))}: analysis.prototypes did not write it.")
-    return dataset
+    return results.read(path, "prototypes")
 
 
 def merge(parts: Sequence[xr.Dataset]) -> xr.Dataset:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,23 +11,9 @@ import xarray as xr
 from analysis.sweeps import recipe_lists
 from analysis.sweeps.published import WITHOUT_BACKGROUND, has_background
 from clearclip.errors import UserError
+from clearclip.evaluation.table import read as read
 from clearclip.methods.recipes import Recipe, feature_recipe
 from clearclip.models.block import FEATURES
-from clearclip.runs import results
-
-DIMS = {"model", "dataset", "recipe", "class"}
-
-
-def read(path: Path) -> xr.Dataset:
-    """Read the Dataset of a sweep.
-
-    Raises: `UserError` if the file is missing or holds something else.
-    """
-    dataset = results.read(path)
-    missing = DIMS - set(map(str, dataset.dims))
-    if missing:
-        raise UserError(f"{path} has no dimension {', '.join(sorted(missing))}, so no sweep has written it.")
-    return dataset
 
 
 def find(dataset: xr.Dataset, recipe: Recipe) -> str | None:

@@ -39,11 +39,10 @@ def main() -> None:
     options = cli.parse(Options, __doc__)
     from clearclip.evaluation import table
     from clearclip.evaluation.reading import reading
-    from clearclip.runs import results
 
     output = options.result.output
     same_pictures = partial(commands.same_data, options.labelled, options.running.limit)
-    dataset = commands.computed_or_reused(run, options, results.read, same_pictures)
+    dataset = commands.computed_or_reused(run, options, table.read, same_pictures)
     print(table.report(dataset))
     commands.print_origin(dataset)
     outputs.write(output.with_suffix(".csv"), table.tidy(dataset).to_csv(index=False))

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from clearclip.errors import of_file
+from clearclip.methods.recipes import Recipe
+from clearclip.runs import results as files
 from clearclip.runs.results import by_model, joined, skipped
+
+
+def read(path: Path, kind: str = "sweep") -> xr.Dataset:
+    """Read a Dataset of recipes: a sweep, or another kind that has them.
+
+    Raises: `UserError` if the file is missing or holds something else, or a recipe that cannot be.
+    """
+    dataset = files.read(path, kind)
+    with of_file(path):
+        Recipe.from_coords(dataset)
+    return dataset
 
 
 def merge(results: Sequence[xr.Dataset]) -> xr.Dataset:

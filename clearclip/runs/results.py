@@ -16,6 +16,7 @@ import xarray as xr
 from clearclip import outputs
 from clearclip.errors import UserError
 from clearclip.models.backbone import Backbone
+from clearclip.runs import checksum, netcdf, validation
 from clearclip.textfiles import readable
 
 LIBRARIES = ("torch", "timm", "open_clip_torch", "numpy", "xarray", "pillow")
@@ -38,7 +39,8 @@ def _command_line() -> str:
 
 def write(dataset: xr.Dataset, path: Path) -> None:
     """Write a Dataset as NetCDF, all of it or nothing (the file appears only when it is complete)."""
-    outputs.write(path, packed(dataset))
+    content = packed(dataset.assign_attrs(validation.stamp(dataset)))
+    outputs.write(path, checksum.sealed(content))
 
 
 def packed(dataset: xr.Dataset) -> memoryview:
@@ -46,14 +48,19 @@ def packed(dataset: xr.Dataset) -> memoryview:
     return dataset.to_netcdf(engine="h5netcdf")
 
 
-def read(path: Path) -> xr.Dataset:
-    """Read a Dataset; raises `UserError` if the file is missing or not a NetCDF file."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such result file.")
-    try:
-        return xr.load_dataset(path, engine="h5netcdf")
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is not a readable NetCDF file: {error}") from error
+def read(path: Path, kind: str = "") -> xr.Dataset:
+    """Read a Dataset, checked against its format.
+
+    Args:
+        kind: of `clearclip.runs.formats.FORMATS`; without one, any NetCDF file is read.
+
+    Raises: `UserError` if the file is missing, damaged or beyond memory, or holds something else.
+    """
+    with netcdf.opened(path) as lazy:
+        dataset = lazy.load()
+    if kind:
+        validation.check(dataset, kind, path)
+    return dataset
 
 
 def about_model(model: Backbone) -> dict[str, object]:

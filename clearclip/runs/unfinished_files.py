@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import io
 import json
 import re
@@ -17,11 +16,7 @@ import xarray as xr
 
 from clearclip import outputs
 from clearclip.errors import UserError
-from clearclip.runs import results
-
-CHECKSUM = (
-    b"\nsha256 "  # ends the file, after the NetCDF content, with the digest of that content in hexadecimal digits
-)
+from clearclip.runs import checksum, results
 
 
 def beside(output: Path, *parts: str) -> Path:
@@ -41,8 +36,7 @@ def run_key(facts: dict[str, Any]) -> str:
 
 def write(state: xr.Dataset, path: Path) -> None:
     """Keep a state, all of it or nothing, with a checksum; raises `outputs.Unwritable`."""
-    content = bytes(results.packed(state))
-    outputs.write(path, content + CHECKSUM + hashlib.sha256(content).hexdigest().encode())
+    outputs.write(path, checksum.sealed(results.packed(state)))
 
 
 def read(path: Path, key: str, fault: Callable[[xr.Dataset], str]) -> xr.Dataset | None:
@@ -79,10 +73,8 @@ def read(path: Path, key: str, fault: Callable[[xr.Dataset], str]) -> xr.Dataset
 
 def _checked(content: bytes) -> xr.Dataset | None:
     """The state that a file holds, or None for damaged content, which HDF5 must not see."""
-    content, _, digest = content.rpartition(CHECKSUM)
-    if hashlib.sha256(content).hexdigest().encode() != digest:
-        return None
-    return xr.load_dataset(io.BytesIO(content), engine="h5netcdf")
+    state = checksum.unsealed(content)
+    return None if state is None else xr.load_dataset(io.BytesIO(state), engine="h5netcdf")
 
 
 def _of_another_run(path: Path, before: dict[str, Any], now: dict[str, Any]) -> UserError:

@@ -45,7 +45,13 @@ def statistics() -> xr.Dataset:
         "weights": ("model", ["clip_tiny", "random"]),
         "weights_sha256": ("model", ["1" * 64, "2" * 64]),
         "random_weights": ("model", [False, True]),
+        "precision": ("model", ["fp32"] * 2),
+        "preprocessing": ("model", ["{}"] * 2),
+        "patch_size": ("model", [8, 16]),
+        "prefix_tokens": ("model", [1, 1]),
         "image_size": ("model", [64, 224]),
+        "rows": ("model", [8, 14]),
+        "columns": ("model", [8, 14]),
     }
     variables = {
         "entropy": (dims, values, about),
@@ -58,6 +64,7 @@ def statistics() -> xr.Dataset:
     }
     attrs = {
         "images": 3,
+        "image_list_sha256": "3" * 64,
         "command": "python -m analysis.entropy --model clip_tiny mine",
         "created": "2026-01-01",
         "libraries": "torch",

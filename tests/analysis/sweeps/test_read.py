@@ -75,5 +75,5 @@ def test_a_mean_is_over_the_papers_data_sets_or_those_without_background_or_all(
 
 def test_a_file_of_something_else_is_refused(tmp_path):
     sweep([Recipe("clip")]).isel(recipe=0).to_netcdf(tmp_path / "one.nc", engine="h5netcdf")
-    with pytest.raises(UserError, match="no dimension recipe"):
+    with pytest.raises(UserError, match="lacks the dimension recipe"):
         read(tmp_path / "one.nc")
