@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import xarray as xr
 
+from clearclip.boundary import report
 from clearclip.cli import Result
 from clearclip.errors import UserError
 from clearclip.runs import results
@@ -49,7 +49,7 @@ class Drawings:
         except Exception as error:  # one figure that fails leaves the others their turn, after hours of computing
             if self.strict:
                 raise
-            traceback.print_exc()
+            report(error)
             self.left_out[entry.name] = f"{entry.name}: failed, {error}"
 
     def finish(self) -> None:
