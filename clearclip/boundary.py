@@ -116,6 +116,8 @@ def _prepare() -> None:
     sys.argv = [word for word in sys.argv if word != DEBUG]
     if _debug:
         faulthandler.enable(sys.__stderr__ or 2)  # also where a library crashes the whole process
+    else:
+        sys.unraisablehook = lambda _: None  # an interrupted library's own tidying up, which changes no result
     warnings.showwarning = _note
     os.environ["MPLBACKEND"] = "agg"  # commands only write files; a notebook keeps its own backend
     if os.environ.get("RANK", "0") != "0" or sys.stdout is None:  # of torchrun's processes only the first speaks
