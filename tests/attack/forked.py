@@ -154,6 +154,6 @@ def wait_for_unfinished(folder: Path, process: Started, deadline: float = 20.0) 
     """Wait until a file in a folder is half written (its temporary file is there), or the command has ended."""
     until = time.monotonic() + deadline
     while time.monotonic() < until and process.process.is_alive():
-        if any(name.endswith(".tmp") for name in os.listdir(folder)):
+        if any(path.suffix == ".tmp" for path in folder.iterdir()):
             return
         time.sleep(0.0005)

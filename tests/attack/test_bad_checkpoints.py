@@ -119,7 +119,7 @@ def test_a_checkpoint_through_a_command(name, state, cwd):
     pictures(cwd / "pictures", 2)
     (cwd / name).write_bytes((REFUSED | USED)[name](state))
     clean(command(*WORDS, name, cwd=cwd), (2,) if name in REFUSED else (0,))
-    assert not [path for path in cwd.parent.rglob("owned*")]
+    assert not list(cwd.parent.rglob("owned*"))
 
 
 @pytest.mark.parametrize("name", ["nowhere.pt", ".", "/dev/null", "/dev/zero", "pipe.pt", "loop.pt", "-", ""])

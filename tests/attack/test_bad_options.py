@@ -9,8 +9,8 @@ from material import labelled, pictures
 LOOKS = ("analysis.entropy", "analysis.tokens", "analysis.similarity", "analysis.attention")
 MEASURES = ("clearclip.evaluate", "analysis.compare", "analysis.prototypes")
 GIVEN = {
-    **{door: ("--model", "clip_tiny", "--images", "pictures", "--layers", "1") for door in LOOKS},
-    **{door: ("--model", "clip_tiny", "--dataset", "data", "--limit", "1") for door in MEASURES},
+    **dict.fromkeys(LOOKS, ("--model", "clip_tiny", "--images", "pictures", "--layers", "1")),
+    **dict.fromkeys(MEASURES, ("--model", "clip_tiny", "--dataset", "data", "--limit", "1")),
     "clearclip.segment": ("pictures", "--model", "clip_tiny", "--classes", "sky, grass"),
 }
 REFUSED = {  # option → values that must be refused wherever the option is

@@ -52,7 +52,7 @@ NAMES = [
     os.fsdecode(b"sk\xff, grass"),
 ]
 ENCODED = {
-    "UTF-8": ("sky\ngrass\n".encode(), True),
+    "UTF-8": (b"sky\ngrass\n", True),
     "UTF-8 with BOM": ("sky\ngrass\n".encode("utf-8-sig"), True),
     "UTF-16": ("sky\ngrass\n".encode("utf-16"), None),
     "UTF-32": ("sky\ngrass\n".encode("utf-32"), None),
@@ -86,7 +86,7 @@ FILES = ["$\\frac$", "cost $5, price $6", "<b>&amp;", "a'b\"c", "новый", "�
 def test_class_names(names, cwd):
     pictures(cwd / "pictures", 1)
     clean(command(*SEGMENT, f"--classes={names}", "--recipe", "clip", "clearclip", cwd=cwd))
-    assert not [*cwd.parent.rglob("owned*")]
+    assert not list(cwd.parent.rglob("owned*"))
 
 
 @pytest.mark.parametrize("encoding", ENCODED)
