@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import io
 import multiprocessing
 import os
@@ -23,7 +24,7 @@ from clearclip.runs import stream
 GIB = 2**30
 MEMORY = 8 * GIB  # of address space: what asks for more fails at once, instead of slowing the machine down
 STOPS = {signal.SIGINT, signal.SIGTERM}
-DEADLINE = 90.0  # seconds after which a command counts as hanging
+DEADLINE = 120.0  # seconds after which a command counts as hanging
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "MPLBACKEND": "agg", "PYTHONWARNINGS": "ignore"}
 
 
@@ -51,11 +52,15 @@ class Started:
     def ended(self, deadline: float = DEADLINE) -> Ended:
         """Wait for the end; one that hangs is killed and counts as a failure."""
         self.process.join(deadline)
-        if self.process.is_alive():
+        hangs = self.process.is_alive()
+        if hangs:
+            self.signal(signal.SIGUSR1)  # all threads say where they are
+            self.process.join(1.0)
             self.process.kill()
             self.process.join()
-            pytest.fail(f"{' '.join(self.words)} hangs for {deadline:g} s")
         out, err = (file.read_text("utf-8", "replace") for file in (self.output / "out", self.output / "err"))
+        if hangs:
+            pytest.fail(f"{' '.join(self.words)} hangs for {deadline:g} s\n{err[-5000:]}")
         return Ended(self.words, self.process.exitcode, out, err)
 
 
@@ -119,6 +124,7 @@ def _run(
         os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
     sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), "utf-8", write_through=True)
     sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), "utf-8", "backslashreplace", write_through=True)
+    faulthandler.register(signal.SIGUSR1, sys.stderr)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     patch = pytest.MonkeyPatch()  # for good: the process ends with the command

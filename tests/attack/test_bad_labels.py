@@ -12,8 +12,8 @@ from layouts import ade20k, cityscapes, coco, context_png, voc
 from material import damaged, labelled, picture_bytes
 from PIL import Image
 
-WORDS = ("--model", "clip_tiny", "--dataset", "data", "--text-cache", "texts", "--output", "out.nc")
-DOORS = {"clearclip.evaluate": ("--recipe", "clip"), "analysis.prototypes": ()}
+WORDS = ("--model", "clip_tiny", "--dataset", "data", "--output", "out.nc")
+DOORS = {"clearclip.evaluate": ("--recipe", "clip", "--text-cache", "texts"), "analysis.prototypes": ()}
 DAMAGES = 20
 
 
@@ -87,7 +87,7 @@ def test_damaged_labels_among_good_ones(cwd, record_property):
     for name, data in damaged(content, 1, DAMAGES):
         (root / "labels" / f"{name}.png").write_bytes(data)
         shutil.copy(root / "images" / "good_1.png", root / "images" / f"{name}.png")
-    clean(command("clearclip.evaluate", *WORDS, "--recipe", "clip", cwd=cwd), (0,))
+    clean(command("clearclip.evaluate", *WORDS, *DOORS["clearclip.evaluate"], cwd=cwd), (0,))
     record_property("cases", DAMAGES)
 
 

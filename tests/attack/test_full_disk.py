@@ -12,7 +12,7 @@ from forked import clean, command
 from material import labelled, pictures
 from test_kills import COMMANDS, same
 
-SIZES = [0, 100, 1_000, 4_096, 10_000, 30_000]
+SIZES = [4_096, 8_000, 16_000, 32_000, 64_000, 128_000]  # what is printed has to fit
 HALF_WRITTEN = (".tmp",)
 
 
