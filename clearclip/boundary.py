@@ -3,7 +3,7 @@
 | exit code | what it means |
 |---|---|
 | 0 | done |
-| 1 | done, and the answer is no: `clearclip datasets check` found faults |
+| 1 | done, and the answer is no: `clearclip datasets check voc20` found faults |
 | 2 | a mistake of the user, a file that cannot be used, or a limit of the machine; the message says what to do |
 | 70 | a bug of this toolkit; the message says how to report it |
 | 130, 143 | stopped by Ctrl-C or by SIGTERM; a long run continues with the same command |

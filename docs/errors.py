@@ -50,7 +50,7 @@ what is allowed and what to do next. In Python it is a `clearclip.UserError`, a 
 | exit code | what it means |
 |---|---|
 | 0 | done |
-| 1 | done, and the answer is no: `clearclip datasets check` found faults |
+| 1 | done, and the answer is no: `clearclip datasets check voc20` found faults |
 | 2 | a mistake, a file that cannot be used, or a limit of the machine; the message says what to do |
 | 70 | a bug of this toolkit: repeat the command with `--debug` and report the file that it then names |
 | 130, 143 | stopped by Ctrl-C or by SIGTERM; what is done is kept, and a long run continues with the same command |
