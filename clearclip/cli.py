@@ -1,26 +1,24 @@
-"""What every command line shares: its options, each declared once, and what a mistake or Ctrl-C looks like.
+"""What every command line shares: its options, each declared once, and how they are read.
 
 A command's options are a frozen dataclass that is composed of the parts below; each part is a panel of its help.
 """
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import sys
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import tyro
 from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructTypeInfo
 
-from clearclip import torchrun
 from clearclip.arguments import refuse_empty, refuse_no_count, refuse_without_value
-from clearclip.errors import Finished, UserError
+from clearclip.boundary import DEBUG_HELP
+from clearclip.boundary import run as run  # for the doors, which call it cli.run
+from clearclip.errors import UserError
 
 if TYPE_CHECKING:  # doors answer --help at once, so what they call is imported when it is called
     from clearclip.datasets import LabelledPictures
@@ -166,7 +164,7 @@ def facts(options: Any) -> dict[str, Any]:
     return json.loads(json.dumps(leaves, default=str))
 
 
-# running a command ---------------------------------------------------------------------------------------------------
+# reading a command line ----------------------------------------------------------------------------------------------
 
 
 STYLE = (
@@ -181,7 +179,8 @@ def parse(kind: type[T], question: str | None) -> T:
     """The options of a command from the command line; a wrong one exits with code 2 and says what is allowed."""
     words = sys.argv[1:]
     refuse_empty(words)
-    options = tyro.cli(kind, prog=program(), description=question, config=STYLE, registry=QUIET)
+    description = f"{(question or '').strip()}\n\n{DEBUG_HELP}"
+    options = tyro.cli(kind, prog=program(), description=description, config=STYLE, registry=QUIET)
     refuse_without_value(words, facts(options))
     refuse_no_count(facts(options))
     return options
@@ -218,40 +217,3 @@ def without_empty_defaults(info: StructTypeInfo) -> StructConstructorSpec | None
             for field in spec.fields
         ),
     )
-
-
-def _note(message: Warning | str, *_: object, **__: object) -> None:
-    """A warning as a command says it, without the file and line that only a programmer asks for."""
-    print(f"note: {message}", file=sys.stderr)
-
-
-def run(main: Callable[[], int | None]) -> NoReturn:
-    """Run a command: a user's mistake gives one message and exit code 2, Ctrl-C says that nothing is lost."""
-    warnings.showwarning = _note
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be any bytes, and a terminal not UTF-8
-    os.environ["MPLBACKEND"] = "agg"  # commands only write files; a notebook keeps its own backend
-    if torchrun.place()[0] > 0:  # of the processes that torchrun starts only the first speaks
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 (open as long as the process lives)
-    try:
-        try:
-            code = main() or 0
-        finally:
-            sys.stdout.flush()  # here a reader that has gone, such as `head`, can still be told from a failure
-        sys.exit(code)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes what is left at its end
-        sys.exit(128 + 13)  # as a shell counts a broken pipe
-    except Finished:  # of the processes of a run only the first has something left to write
-        sys.exit(0)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("\ninterrupted; what is written is kept, and a long run continues with the same command", file=sys.stderr)
-        sys.exit(130)
-    except OSError as error:
-        if error.filename is None:
-            raise
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
-        sys.exit(2)

@@ -12,6 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from textwrap import fill
 
+from clearclip.boundary import DEBUG_HELP
+
 DOORS: dict[str, dict[str, str]] = {  # what a command is about → its name → its module
     "Inside the blocks": {
         "statistics": "analysis.statistics",
@@ -61,7 +63,7 @@ def overview() -> str:
     lines = ["usage: clearclip COMMAND [OPTIONS], and clearclip COMMAND --help for its options"]
     for group, doors in DOORS.items():
         lines += ["", f"{group}:", *(_entry(name, module) for name, module in doors.items())]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", DEBUG_HELP])
 
 
 def _entry(name: str, module: str) -> str:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
         if Path(path).exists() and not Path(path).is_file():  # reading a pipe would wait forever
             raise ValueError("not a regular file")
         # by file object: opened by path, Pillow maps uncompressed TIFF into memory with turned sides exchanged
-        with opened(path) as file, Image.open(file) as image:
+        with opened(path) as file, Image.open(file, formats=raster_formats()) as image:
             if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
                 raise ValueError(f"{image.width}×{image.height} are more than {Image.MAX_IMAGE_PIXELS} pixels")
             picture = upright_rgb(image)
@@ -88,6 +89,17 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+@cache
+def raster_formats() -> tuple[str, ...]:
+    """What Pillow decodes itself; other formats are never opened, whatever a file is called, for they start programs.
+
+    >>> "PNG" in raster_formats(), "EPS" in raster_formats()
+    (True, False)
+    """
+    Image.init()
+    return tuple(form for form in Image.ID if form in Image.OPEN and form not in NOT_PICTURES)
+
+
 def find_images(folder: str | os.PathLike[str]) -> list[Path]:
     """All pictures below a folder, in the order of their names; hidden files and linked folders are passed over.
 
@@ -98,10 +110,8 @@ def find_images(folder: str | os.PathLike[str]) -> list[Path]:
         return [root]
     if not root.is_dir():
         raise UserError(f"{root}: no such file or folder. Name a folder with pictures, or single files.")
-    Image.init()
-    suffixes = {s for s, kind in Image.registered_extensions().items() if kind in Image.OPEN} - {
-        s for s, kind in Image.registered_extensions().items() if kind in NOT_PICTURES
-    }
+    formats = raster_formats()
+    suffixes = {suffix for suffix, form in Image.registered_extensions().items() if form in formats}
     files = sorted(_walk(root, suffixes), key=lambda path: path.relative_to(root).as_posix())
     if not files:
         raise UserError(

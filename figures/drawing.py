@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import matplotlib.pyplot as plt
 import xarray as xr
 
 from clearclip import outputs
+from clearclip.boundary import report
 from clearclip.cli import Result
 from clearclip.errors import UserError
 from clearclip.segmentation import style
@@ -54,7 +54,7 @@ class Drawings:
         except Exception as error:  # one figure that fails leaves the others their turn, after hours of computing
             if self.strict:
                 raise
-            traceback.print_exc()
+            report(error)
             self.left_out[entry.name] = f"{entry.name}: failed, {error}"
 
     def finish(self) -> None:

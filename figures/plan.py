@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clearclip.boundary import report
 from clearclip.cli import Result
 from clearclip.commands import computed
-from clearclip.errors import UserError
 from figures import estimate
 from figures.catalogue import Entry
 from figures.runs import RUNS, Choice, Run, state
@@ -76,11 +75,8 @@ def compute(step: Step) -> bool:
     began = time.monotonic()
     try:
         computed(step.run.run, step.options)
-    except UserError as error:
-        print(f"error: {error}", flush=True)
-        return False
-    except Exception:  # one run that fails leaves the others their turn, after hours of computing
-        traceback.print_exc()
+    except Exception as error:  # one run that fails leaves the others their turn, after hours of computing
+        report(error)
         return False
     finally:
         print(f"── {step.run.name}: {time.monotonic() - began:.0f} s", flush=True)

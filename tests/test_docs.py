@@ -105,7 +105,7 @@ def test_python_runs(page, reader):
         exec(compile(block, page.name, "exec"), names)
 
 
-class Parsed(Exception):
+class Parsed(BaseException):  # what a command itself does not catch
     """The command line was understood."""
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clearclip.contents import opened
-from clearclip.pictures import BadImage
+from clearclip.pictures import BadImage, raster_formats
 
 IGNORE = 255
 OUTSIDE = -1  # marks raw ids that a rule does not know
@@ -26,7 +26,7 @@ class BadLabel(BadImage):
 def read_label(path: Path) -> NDArray[np.integer]:
     """The raw ids of a label picture, (H, W), palettes and 16-bit pictures included; raises `BadLabel`."""
     try:
-        with opened(path) as file, Image.open(file) as image:
+        with opened(path) as file, Image.open(file, formats=raster_formats()) as image:
             if image.mode not in INDEX_MODES:
                 raise ValueError(f"its pixels are colours ({image.mode}), not class indices")
             return np.asarray(image, np.uint8 if image.mode == "1" else None)
