@@ -28,23 +28,23 @@ def table(dataset: xr.Dataset, tokens: str = "patches") -> pd.DataFrame:
     >>> table(collect(clearclip.load("clip_tiny", random=True), limit=2, progress=False)).columns.tolist()
     ['entropy', 'maximum', 'frobenius_norm']
     """
-    kind = kind_of(dataset)
+    kind, measures = kind_of(dataset), set(dataset.data_vars)
     if kind:
         check(dataset, kind, whole=False)
-    if "similarity" in dataset.dims and "miou" in dataset:
+    if kind == "prototypes" and "miou" in measures:
         return dataset.miou.reset_coords(drop=True).to_series().unstack("similarity").dropna(how="all")
-    if "miou" in dataset:
+    if kind == "sweep" and "miou" in measures:
         return miou_table(dataset)
-    if "pixel_accuracy" in dataset:
+    if kind == "label maps" and "pixel_accuracy" in measures:
         accuracy = dataset.pixel_accuracy.reset_coords(drop=True).transpose("model", "image", "recipe")
         return accuracy.to_series().unstack("recipe")
-    if "attention" in dataset:
+    if kind == "attention" and "attention" in measures:
         covered = patches_covered(dataset).reset_coords(drop=True)
         return covered.mean("image").to_series().unstack("head").dropna(how="all")
-    if "feature_map" in dataset:
+    if kind == "feature maps" and "feature_map" in measures:
         return peaks(dataset.feature_map).set_index(["model", "image", "layer", "feature", "rank"])
     measured = {str(name): values for name, values in dataset.data_vars.items() if "image" in values.dims}
-    if "tokens" in dataset.dims and measured:
+    if kind == "statistics" and measured:
         if tokens not in dataset.tokens.values:
             raise UserError(f"tokens {tokens!r}: the Dataset has {', '.join(map(str, dataset.tokens.values))}.")
         means = xr.Dataset(measured).sel(tokens=tokens, drop=True).mean("image").reset_coords(drop=True)
