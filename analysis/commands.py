@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
-from clearclip.cli import Models, Result, Running, dataset_file, loaders
+from clearclip.cli import Models, Result, Running, dataset_file, facts, loaders
 from clearclip.commands import EvaluationOptions, computed, computed_or_reused, print_origin, same_data
 from clearclip.errors import UserError
 from clearclip.models.names import SHIPPED
@@ -176,12 +176,16 @@ def present(
     data, output = options.drawing.data, dataset_file(options.result)
     picture = options.drawing.figure or (data or output).with_suffix(".png")
     style.check_suffix(picture)
+    drawings = draw if isinstance(draw, Mapping) else {"": draw}
+    figures = {name: picture.with_stem(f"{picture.stem}_{name}") if name else picture for name in drawings}
     if data is not None:
         dataset = read(data)
-    elif same_pictures is not None:
-        dataset = computed_or_reused(run, options, read, same_pictures)
     else:
-        dataset = computed(run, options)
+        style.refuse_replacing(figures.values(), facts(options).get("images", ()))
+        if same_pictures is not None:
+            dataset = computed_or_reused(run, options, read, same_pictures)
+        else:
+            dataset = computed(run, options)
     print(report(dataset))
     print_origin(dataset)
     written = []
@@ -189,10 +193,9 @@ def present(
         table = output.with_suffix(".csv")
         rows(dataset).to_csv(table, index=False)
         written = [output, table]
-    for name, figure in draw.items() if isinstance(draw, Mapping) else [("", draw)]:
-        path = picture.with_stem(f"{picture.stem}_{name}") if name else picture
-        style.save(figure(dataset), path)
-        written.append(path)
+    for name, figure in drawings.items():
+        style.save(figure(dataset), figures[name])
+        written.append(figures[name])
     print("wrote " + ", ".join(map(str, written)))
     for sentence in reading(dataset):
         print(sentence)

@@ -1,7 +1,8 @@
 """One style for every figure, and where a figure may be written."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -42,3 +43,20 @@ def check_suffix(path: Path) -> None:
     """Refuse a figure's file name before hours of work end in a file that cannot be written."""
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(f"{path}: a figure is written as {', '.join(SUFFIXES)}, by the suffix of its name.")
+
+
+def refuse_replacing(figures: Iterable[Path], sources: Iterable[str]) -> None:
+    """Refuse figures that would replace a picture, before anything is computed.
+
+    Args:
+        figures: where figures will be written.
+        sources: the files and folders of pictures that were named, or what else stands for pictures.
+
+    Raises:
+        UserError: a figure is there already and is one of the pictures.
+    """
+    for figure, source in product(figures, map(Path, sources)):
+        if figure.exists() and source.exists() and source.resolve() in (figure.resolve(), *figure.resolve().parents):
+            raise UserError(
+                f"{figure} is one of the pictures of {source}, and the figure would replace it: name another --figure."
+            )
