@@ -178,14 +178,13 @@ def present(
     style.check_suffix(picture)
     drawings = draw if isinstance(draw, Mapping) else {"": draw}
     figures = {name: picture.with_stem(f"{picture.stem}_{name}") if name else picture for name in drawings}
+    style.refuse_replacing(figures.values(), () if data else facts(options).get("images", ()))
     if data is not None:
         dataset = read(data)
+    elif same_pictures is not None:
+        dataset = computed_or_reused(run, options, read, same_pictures)
     else:
-        style.refuse_replacing(figures.values(), facts(options).get("images", ()))
-        if same_pictures is not None:
-            dataset = computed_or_reused(run, options, read, same_pictures)
-        else:
-            dataset = computed(run, options)
+        dataset = computed(run, options)
     print(report(dataset))
     print_origin(dataset)
     written = []
