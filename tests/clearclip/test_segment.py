@@ -169,7 +169,7 @@ def test_weights_that_overflow_in_half_precision_write_nothing(tmp_path, photo, 
     words = ("a.png", "--classes", "apple, grass", "--prompts", "photo", "--text-cache", "texts", "--precision", "fp16")
     done = here("clearclip.segment", *words, cwd=tmp_path)
     assert done.returncode == 2 and files(tmp_path) == ["a.png"]
-    assert "a: non-finite values in the features of recipe clearclip of clip_tiny." in done.stderr
+    assert "a: non-finite values in the features of recipe clearclip of " in done.stderr
     assert "use bf16 or fp32" in done.stderr
 
 
