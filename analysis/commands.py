@@ -180,7 +180,11 @@ def present(
     if data is not None:
         refuse_computing(options)
     picture = options.drawing.figure or (data or output).with_suffix(".png")
-    style.refuse_unwritable(picture)
+    drawings = draw if isinstance(draw, Mapping) else {"": draw}
+    figures = {name: picture.with_stem(f"{picture.stem}_{name}") if name else picture for name in drawings}
+    for figure in figures.values():
+        style.refuse_unwritable(figure)
+    style.refuse_replacing(figures.values(), () if data else facts(options).get("images", ()))
     if data is not None:
         dataset = read(data)
     elif same_pictures is not None:
@@ -195,12 +199,11 @@ def present(
         table = output.with_suffix(".csv")
         outputs.write(table, rows(dataset).to_csv(index=False))
         written = [output, table]
-    for name, figure in draw.items() if isinstance(draw, Mapping) else [("", draw)]:
-        path = picture.with_stem(f"{picture.stem}_{name}") if name else picture
+    for name, figure in drawings.items():
         with of_file(data):
             drawing = figure(dataset)
-        style.save(drawing, path)
-        written.append(path)
+        style.save(drawing, figures[name])
+        written.append(figures[name])
     print("wrote " + ", ".join(map(str, written)))
     with of_file(data):
         sentences = reading(dataset)

@@ -41,10 +41,14 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
         # by file object: opened by path, Pillow maps uncompressed TIFF into memory with turned sides exchanged
         with opened(path) as file, Image.open(file, formats=raster_formats()) as image:
             if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
-                raise ValueError(f"{image.width}×{image.height} are more than {Image.MAX_IMAGE_PIXELS} pixels")
+                raise Image.DecompressionBombError(
+                    f"{image.width}×{image.height} are more than {Image.MAX_IMAGE_PIXELS} pixels"
+                )
             picture = upright_rgb(image)
     except Exception as error:  # Pillow's decoders raise all kinds on broken files, RuntimeError (AVIF) among them
         reason = "no picture that Pillow can read" if isinstance(error, Image.UnidentifiedImageError) else str(error)
+        if isinstance(error, Image.DecompressionBombError):
+            reason += "; clearclip segment reads larger pictures with --max-pixels"
         raise BadImage(f"{os.fspath(path)}: {reason or type(error).__name__}") from error
     width, height = picture.size
     if max(width, height) > LONGEST_STRIP * min(width, height):

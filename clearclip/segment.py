@@ -53,7 +53,7 @@ class Task:
     short_side: Annotated[int | None, tyro.conf.arg(aliases=("--image-size",))] = None
     """Pictures are resized to this short side, which is also the window; by default the protocol's 448."""
     max_pixels: int | None = None
-    """Read pictures of up to so many pixels, which take about 1 GB and 60 bytes per pixel; by default 89478485."""
+    """Read pictures of up to so many pixels, which take about 1 GB and 30 bytes per pixel; by default 89478485."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from clearclip.segmentation.windows import PatchLogits
 
 AT_ONCE = 2**25  # values of a piece: 128 MiB, of which a few copies exist at a time
 WHOLE = 2**30  # values that are given as one array at most: 4 GiB
+SMALL = 129  # height + width from which PyTorch enlarges with the kernel of large maps, which rounds a little otherwise
 VECTOR = 16  # columns of a piece are a multiple of it, since softmax rounds a rest that fills no register otherwise
 
 
@@ -60,11 +61,12 @@ class ScoreMaps:
         if count * height * width <= AT_ONCE:
             yield slice(0, width), torch.cat([scaled(self.logits.maps(part), self.size) for part in parts])
             return
-        for group in _columns(slice(0, width), count * rows):
+        least = max(1, SMALL - height)
+        for group in _columns(slice(0, width), count * rows, least):
             wide = self.logits.windows[0][1].new_empty(count, rows, group.stop - group.start)
             for part in parts:
                 wide[part] = enlarged(self.logits.maps(part), (rows, width))[..., group]
-            for columns in _columns(group, count * height):
+            for columns in _columns(group, count * height, least):
                 inside = slice(columns.start - group.start, columns.stop - group.start)
                 yield columns, scaled(wide[..., inside], (height, columns.stop - columns.start))
 
@@ -105,9 +107,13 @@ class ScoreMaps:
             file.write(scores.cpu().numpy().astype("<f2").tobytes(order="F"))
 
 
-def _columns(within: slice, height: int) -> list[slice]:
-    """A range of columns in parts of so few that `height` values of each column are a piece."""
-    step = max(1, AT_ONCE // height)
-    step = max(step // VECTOR * VECTOR, min(step, VECTOR))
-    starts = range(within.start, within.stop, step)
-    return [slice(start, min(start + step, within.stop)) for start in starts]
+def _columns(within: slice, values: int, least: int) -> list[slice]:
+    """A range of columns in parts of about a piece, where a column has so many values, and of at least so many columns."""
+    step = AT_ONCE // values
+    step = max(step // VECTOR * VECTOR, min(step, VECTOR), least)
+    starts = [
+        start
+        for start in range(within.start, within.stop, step)
+        if start == within.start or within.stop - start >= least
+    ]
+    return [slice(start, stop) for start, stop in zip(starts, [*starts[1:], within.stop], strict=True)]

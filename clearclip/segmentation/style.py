@@ -3,8 +3,9 @@
 import io
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -103,3 +104,20 @@ def refuse_unwritable(path: Path) -> None:
     """Refuse a figure's file before hours of work end in one that cannot be written; raises `UserError`."""
     check_suffix(path)
     outputs.refuse_unwritable(path)
+
+
+def refuse_replacing(figures: Iterable[Path], sources: Iterable[str]) -> None:
+    """Refuse figures that would replace a picture, before anything is computed.
+
+    Args:
+        figures: where figures will be written.
+        sources: the files and folders of pictures that were named, or what else stands for pictures.
+
+    Raises:
+        UserError: a figure is there already and is one of the pictures.
+    """
+    for figure, source in product(figures, map(Path, sources)):
+        if figure.exists() and source.exists() and source.resolve() in (figure.resolve(), *figure.resolve().parents):
+            raise UserError(
+                f"{figure} is one of the pictures of {source}, and the figure would replace it: name another --figure."
+            )

@@ -118,6 +118,15 @@ def test_mistakes_of_single_commands(command, words, hint, tmp_path):
     assert done.returncode == 2 and hint in done.stderr
 
 
+@pytest.mark.parametrize("source", ["photos", "photos/photo_0.png"])
+def test_a_figure_never_replaces_a_picture(source, photos, tmp_path):
+    before = (photos / "photo_0.png").read_bytes()
+    words = ("--images", source, "--output", "photos/photo_0.nc")
+    done = here("analysis.featuremaps", *RANDOM, *words, cwd=tmp_path)
+    assert done.returncode == 2 and f"photos/photo_0.png is one of the pictures of {source}" in done.stderr
+    assert (photos / "photo_0.png").read_bytes() == before and not (photos / "photo_0.nc").exists()
+
+
 def test_a_mistake_in_a_process_of_its_own(tmp_path):
     done = process("-m", "analysis.entropy", "--model", "dino_vits16", "--random", "--images", "nowhere", cwd=tmp_path)
     assert done.returncode == 2 and done.stderr.startswith("error: nowhere") and "Traceback" not in done.stderr

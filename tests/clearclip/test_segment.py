@@ -151,6 +151,40 @@ def test_photos_of_one_name_do_not_overwrite_each_other(model, monkeypatch, tmp_
     assert sum(name.endswith(".npz") for name in files(tmp_path / "out")) == 3
 
 
+def test_results_that_would_replace_each_other_are_refused_before_the_first_picture(tmp_path, photo):
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "a_overlay.png"):
+        photo.save(tmp_path / "in" / name)
+    done = here("clearclip.segment", "in", "--classes", "a, b", *QUICK, "--output", "out", cwd=tmp_path)
+    assert done.returncode == 2 and not (tmp_path / "out").exists()
+    assert "in/a.png [clearclip] and in/a_overlay.png [clearclip] would both be written to out/a_overlay" in done.stderr
+
+
+def test_weights_that_overflow_in_half_precision_write_nothing(tmp_path, photo, monkeypatch):
+    """Finite weights, for which half precision is too small: no labels, and the message says which precision to take."""
+    small = load("clip_tiny", device="cpu", precision="fp16")
+    small.blocks[4].module.attn.out_proj.bias[7] = 1e5
+    monkeypatch.setattr("clearclip.models.load.load", lambda *args: small)
+    photo.save(tmp_path / "a.png")
+    words = ("a.png", "--classes", "apple, grass", "--prompts", "photo", "--text-cache", "texts", "--precision", "fp16")
+    done = here("clearclip.segment", *words, cwd=tmp_path)
+    assert done.returncode == 2 and files(tmp_path) == ["a.png"]
+    assert "a: non-finite values in the features of recipe clearclip of " in done.stderr
+    assert "use bf16 or fp32" in done.stderr
+
+
+def test_the_pixel_limit_of_pictures(tmp_path, photo, model, monkeypatch):
+    monkeypatch.setattr("clearclip.models.load.load", lambda *args: model)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    photo.save(tmp_path / "a.png")
+    words = ("a.png", "--classes", "a, b", *QUICK)
+    done = here("clearclip.segment", *words, cwd=tmp_path)
+    assert done.returncode == 2 and "--max-pixels" in done.stdout
+    assert here("clearclip.segment", *words, "--max-pixels", 14400, cwd=tmp_path).returncode == 0
+    done = here("clearclip.segment", *words, "--max-pixels", 2**31, cwd=tmp_path)
+    assert done.returncode == 2 and "max pixels 2147483648: a number from 1 to" in done.stderr
+
+
 def test_nothing_named_segments_drawn_scenes_with_the_shipped_model(tmp_path):
     done = here("clearclip.segment", "--recipe", "clip", "--prompts", "photo", "--text-cache", "texts", cwd=tmp_path)
     assert done.returncode == 0 and "scene_0 [clip]: " in done.stdout

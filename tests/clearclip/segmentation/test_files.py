@@ -28,7 +28,7 @@ COLLISIONS = {
     "with a recipe's name": (["in/a.png", "in/a_clip.png"], ["clip"], None),
     "several recipes": (["in/a.png", "in/a_clip.png"], ["clip", "sclip"], None),
     "the comparison": (["in/a.png", "in/a_compare.png"], ["clip", "sclip"], None),
-    "the comparison and a recipe": (["in/a.png"], ["clip", "compare"], None),
+    "the comparison and a recipe": (["in/a.png"], ["clip", "compare"], r"\[compare\] and the comparison of in/a"),
     "recipes that differ in signs only": (["in/a.png"], ["clip a/b", "clip a:b"], r"\[clip a/b\] and .*\[clip a:b\]"),
     "a folder with a result's name": (["in/a.jpg", "in/a.png/b.png"], ["clip"], r"a\.jpg.* and .*b\.png"),
     "capitals": (["in/a.png", "in/A_overlay.png"], ["clip"], "would both be written"),

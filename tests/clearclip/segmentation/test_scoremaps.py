@@ -30,7 +30,7 @@ SIZES = [(301, 97), (97, 301), (150, 200), (200, 131)]
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("names", "classes"), [(1, 1), (5, 3), (40, 40)])
-@pytest.mark.parametrize("at_once", [2**12, 2**15])
+@pytest.mark.parametrize("at_once", [2**12, 2**14])
 def test_pieces_equal_the_whole(size, names, classes, at_once, monkeypatch):
     monkeypatch.setattr(scoremaps, "AT_ONCE", at_once)
     maps = made(size, names, classes)
