@@ -42,7 +42,7 @@ def test_every_door_refuses_what_cannot_fit_and_says_what_can(door, tmp_path):
 
 def test_the_size_that_may_fit_does_and_the_next_one_does_not(model, monkeypatch):
     monkeypatch.setattr(memory, "free", lambda device: GIB)
-    with pytest.raises(UserError, match="a batch of 8 pictures.*at this batch size") as raised:
+    with pytest.raises(UserError, match=r"a batch of 8 pictures.*at this batch size") as raised:
         memory.refuse_too_large(model, 8000, batch=8)
     fits = int(re.search(r"Up to (\d+)", str(raised.value)).group(1))
     assert fits % model.patch_size == 0
@@ -72,8 +72,8 @@ model = clearclip.load("clip_tiny", device="cpu")
 image = torch.zeros(1, 3, 64, 64)
 attention_maps(model, image, [6])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-attention_maps(model, torch.zeros(1, 3, 448, 448), [6])
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / needed(model, 448, attention=True))
+attention_maps(model, torch.zeros(1, 3, 640, 640), [6])
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / needed(model, 640, attention=True))
 """
 
 
