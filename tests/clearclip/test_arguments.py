@@ -50,6 +50,7 @@ REFUSED = {
         "background is there twice",
     ),
     "one name in two classes": ("clearclip.segment", ("--classes", "sky|cloud, cloud"), "cloud is there twice"),
+    "a weight that is no number": ("clearclip.evaluate", (*TINY, "--recipe", "clearclip alpha=nan"), "finite numbers"),
     "a layer twice": ("analysis.entropy", (*TINY, "--layers", "1", "1"), "layers 1, 1: 1 once is enough"),
     "a layer of maps twice": ("analysis.attention", (*TINY, "--layers", "1", "1"), "once is enough"),
     "a layer of prototypes twice": ("analysis.prototypes", (*TINY, "--layers", "1", "1"), "once is enough"),
