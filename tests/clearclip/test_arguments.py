@@ -3,8 +3,11 @@
 import pytest
 from commands import files, here
 
+from analysis.probes.images import pictures
 from clearclip.datasets import load, parse
 from clearclip.errors import UserError
+from clearclip.pictures import find_images
+from clearclip.pixels import opened
 
 TINY = ("--model", "clip_tiny")
 REFUSED = {
@@ -95,3 +98,9 @@ def test_a_folder_has_no_splits(photos, tmp_path):
             dataset()
     done = here("clearclip.evaluate", *TINY, "--dataset", own, "--split", "x", cwd=tmp_path)
     assert done.returncode == 2 and "no splits" in done.stderr
+
+
+@pytest.mark.parametrize("take", [pictures, find_images, lambda source: list(opened(source))])
+def test_in_python_an_empty_name_is_not_the_folder_that_the_program_runs_in(take):
+    with pytest.raises(UserError, match="a folder without a name"):
+        take("")
