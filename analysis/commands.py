@@ -182,8 +182,8 @@ def present(
     picture = options.drawing.figure or (data or output).with_suffix(".png")
     drawings = draw if isinstance(draw, Mapping) else {"": draw}
     figures = {name: picture.with_stem(f"{picture.stem}_{name}") if name else picture for name in drawings}
-    for figure in figures.values():
-        style.refuse_unwritable(figure)
+    for file in figures.values():
+        style.refuse_unwritable(file)
     style.refuse_replacing(figures.values(), () if data else facts(options).get("images", ()))
     if data is not None:
         dataset = read(data)

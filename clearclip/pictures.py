@@ -109,6 +109,8 @@ def find_images(folder: str | os.PathLike[str]) -> list[Path]:
 
     Raises `UserError` if the folder does not exist or holds no file with the suffix of a picture.
     """
+    if folder == "":  # which would be the folder that the program runs in
+        raise UserError("a folder without a name: write . for the one that you are in.")
     root = Path(folder)
     if root.is_file():
         return [root]

@@ -79,6 +79,8 @@ def pictures(source: Any = None, limit: int | None = None) -> list[Picture]:
     sources = ["photographs"] if source is None else list(source) if isinstance(source, (list, tuple)) else [source]
     if not sources:
         raise UserError("an empty list of pictures.")
+    if any(isinstance(part, str) and not part for part in sources):
+        find_images("")  # raises, saying why
     paths = dict.fromkeys(part for part in sources if isinstance(part, (str, os.PathLike)))
     listed = {path: pictures for path in paths if (pictures := _listed(str(path))) is not None}
     others = [part for part in sources if not isinstance(part, (str, os.PathLike))]

@@ -5,6 +5,7 @@ out = residual·X_res + alpha·Proj(A·v) + FFN(LN2(·))   → final LN → drop
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Iterable, Sequence
@@ -52,6 +53,8 @@ class Recipe:
             raise UserError(
                 f"recipe {self.name}: a second stream covers 1 or more blocks and has no FFN and no pruned residual."
             )
+        if not math.isfinite(self.alpha) or not math.isfinite(self.cls_weight):
+            raise UserError(f"recipe {self.name}: alpha and cls_weight are finite numbers.")
         if not self.residual and self.alpha == 0:
             raise UserError(f"recipe {self.name}: without residual and with alpha 0 nothing is left.")
         self.terms  # noqa: B018  an affinity that cannot be read is refused here

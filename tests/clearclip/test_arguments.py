@@ -3,8 +3,11 @@
 import pytest
 from commands import files, here
 
+from analysis.probes.images import pictures
 from clearclip.datasets import load, parse
 from clearclip.errors import UserError
+from clearclip.pictures import find_images
+from clearclip.pixels import opened
 
 TINY = ("--model", "clip_tiny")
 REFUSED = {
@@ -50,6 +53,7 @@ REFUSED = {
         "background is there twice",
     ),
     "one name in two classes": ("clearclip.segment", ("--classes", "sky|cloud, cloud"), "cloud is there twice"),
+    "a weight that is no number": ("clearclip.evaluate", (*TINY, "--recipe", "clearclip alpha=nan"), "finite numbers"),
     "a layer twice": ("analysis.entropy", (*TINY, "--layers", "1", "1"), "layers 1, 1: 1 once is enough"),
     "a layer of maps twice": ("analysis.attention", (*TINY, "--layers", "1", "1"), "once is enough"),
     "a layer of prototypes twice": ("analysis.prototypes", (*TINY, "--layers", "1", "1"), "once is enough"),
@@ -94,3 +98,9 @@ def test_a_folder_has_no_splits(photos, tmp_path):
             dataset()
     done = here("clearclip.evaluate", *TINY, "--dataset", own, "--split", "x", cwd=tmp_path)
     assert done.returncode == 2 and "no splits" in done.stderr
+
+
+@pytest.mark.parametrize("take", [pictures, find_images, lambda source: list(opened(source))])
+def test_in_python_an_empty_name_is_not_the_folder_that_the_program_runs_in(take):
+    with pytest.raises(UserError, match="a folder without a name"):
+        take("")

@@ -72,8 +72,8 @@ model = clearclip.load("clip_tiny", device="cpu")
 image = torch.zeros(1, 3, 64, 64)
 attention_maps(model, image, [6])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-attention_maps(model, torch.zeros(1, 3, 448, 448), [6])
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / needed(model, 448, attention=True))
+attention_maps(model, torch.zeros(1, 3, 640, 640), [6])
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / needed(model, 640, attention=True))
 """
 
 
