@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from clearclip import cli
+from clearclip import cli, outputs
 from clearclip.errors import UserError
 from clearclip.textfiles import readable
 
@@ -90,10 +90,12 @@ def main() -> None:
     label = named(choice.everyone[0])[0].label.replace("/", "_").replace(":", "_")
     folder = options.results or Path("results/figures", label)
     steps = plan(selected, choice, folder, options.restart)
-    print_plan(steps, choice)
     if options.plan:
+        print_plan(steps, choice)
         return
+    outputs.refuse_unwritable(*(step.path for step in steps if step.todo))
     drawings = Drawings(selected, folder, options.output, command)
+    print_plan(steps, choice)
     waiting, finished, without, failed = list(selected), set(), {}, []
     for step in steps:
         if step.reason:

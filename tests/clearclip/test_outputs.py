@@ -102,6 +102,7 @@ COMMANDS = {
     "clearclip.zoo.train_dino": ("--folder", "{bad}"),
     "clearclip.zoo.study": ("--folder", "{bad}"),
     "figures": ("--output", "{bad}"),
+    "figures.__main__": ("--results", "{bad}"),
 }
 
 
