@@ -15,7 +15,7 @@ GIVEN = {
 }
 REFUSED = {  # option → values that must be refused wherever the option is
     "--model": ["", "=", "x=", ":", "nothing", "timm:", "timm:nothing", "open_clip:", "open_clip:ViT-B-16/nothing"],
-    "--checkpoint": ["", "nowhere.pt", "pictures", "-"],
+    "--checkpoint": ["", "nowhere.pt", "pictures"],
     "--limit": ["0", "-1", "x", "1.5", "", "nan"],
     "--batch-size": ["0", "-1", "x", "1.5", ""],
     "--device": ["", "x", "meta", "cuda:99", "cpu:x", "-1"],
