@@ -80,7 +80,7 @@ TOGETHER = {  # what excludes each other, or has no effect alone
     "random and checkpoint": ("analysis.entropy", "--random", "--checkpoint", "x.pt"),
     "two checkpoints": ("analysis.entropy", "--checkpoint", "x.pt", "y.pt"),
     "a model twice": ("analysis.entropy", "--model", "clip_tiny", "clip_tiny"),
-    "split of a folder": ("clearclip.evaluate", "--split", "val"),
+    "split of a folder": ("clearclip.evaluate", "--split", "train"),
     "data and plan": ("figures", "--data", "nowhere", "--plan"),
     "demo and model": ("figures", "--offline-demo", "--model", "clip_tiny"),
     "unknown figure": ("figures", "fig99"),
