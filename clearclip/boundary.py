@@ -36,7 +36,7 @@ from clearclip.messages import kind, message
 DEBUG = "--debug"
 DEBUG_HELP = "With --debug, an error also shows where it happened and keeps it in a file for a bug report."
 HOW_TO_REPORT = f"Repeat the command with {DEBUG}, and report the file that it then names."
-MISTAKE, BUG, GONE = 2, 70, 128 + signal.SIGPIPE
+MISTAKE, BUG, GONE = 2, 70, 128 + 13  # as sysexits.h counts an error of the software, and a shell a broken pipe
 REPORTED = ("clearclip-analysis", "torch", "timm", "open_clip_torch", "numpy", "xarray", "h5py", "pillow", "matplotlib")
 
 _debug = False  # whether this command was asked to show tracebacks

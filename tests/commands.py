@@ -19,6 +19,7 @@ def here(module, *words, cwd):
         patch.chdir(cwd)
         patch.setenv("MPLBACKEND", "agg")
         patch.setattr(sys, "argv", command)
+        patch.setattr(sys, "unraisablehook", sys.unraisablehook)  # which a command silences
         try:
             runpy.run_module(module, run_name="__main__", alter_sys=True)
         except SystemExit as stopped:

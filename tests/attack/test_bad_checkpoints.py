@@ -122,7 +122,7 @@ def test_a_checkpoint_through_a_command(name, state, cwd):
     assert not list(cwd.parent.rglob("owned*"))
 
 
-@pytest.mark.parametrize("name", ["nowhere.pt", ".", "/dev/null", "/dev/zero", "pipe.pt", "loop.pt", "-", ""])
+@pytest.mark.parametrize("name", ["nowhere.pt", ".", "/dev/null", "/dev/zero", "pipe.pt", "loop.pt", ""])
 def test_no_checkpoint_at_all(name, cwd):
     pictures(cwd / "pictures", 2)
     os.mkfifo(cwd / "pipe.pt")

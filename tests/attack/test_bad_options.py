@@ -15,7 +15,7 @@ GIVEN = {
 }
 REFUSED = {  # option → values that must be refused wherever the option is
     "--model": ["", "=", "x=", ":", "nothing", "timm:", "timm:nothing", "open_clip:", "open_clip:ViT-B-16/nothing"],
-    "--checkpoint": ["", "nowhere.pt", "pictures", "-"],
+    "--checkpoint": ["", "nowhere.pt", "pictures"],
     "--limit": ["0", "-1", "x", "1.5", "", "nan"],
     "--batch-size": ["0", "-1", "x", "1.5", ""],
     "--device": ["", "x", "meta", "cuda:99", "cpu:x", "-1"],
@@ -80,7 +80,7 @@ TOGETHER = {  # what excludes each other, or has no effect alone
     "random and checkpoint": ("analysis.entropy", "--random", "--checkpoint", "x.pt"),
     "two checkpoints": ("analysis.entropy", "--checkpoint", "x.pt", "y.pt"),
     "a model twice": ("analysis.entropy", "--model", "clip_tiny", "clip_tiny"),
-    "split of a folder": ("clearclip.evaluate", "--split", "val"),
+    "split of a folder": ("clearclip.evaluate", "--split", "train"),
     "data and plan": ("figures", "--data", "nowhere", "--plan"),
     "demo and model": ("figures", "--offline-demo", "--model", "clip_tiny"),
     "unknown figure": ("figures", "fig99"),
