@@ -6,6 +6,7 @@ import runpy
 import shlex
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -118,11 +119,16 @@ def commands(text):
         for command in re.split(r" (?:&&|>>?) ", line):
             words = shlex.split(command, comments=True)
             if words[0] == "clearclip" and words[2:] and words[1] in COMMANDS:  # two words are a command's name
-                yield COMMANDS[words[1]].removesuffix(".__main__"), [word for word in words[2:] if "…" not in word]
+                yield COMMANDS[words[1]].removesuffix(".__main__"), spelled_out(words[2:])
             elif "-m" in words[:-1]:
                 module, *arguments = words[words.index("-m") + 1 :]
                 if re.fullmatch(r"(analysis|clearclip|figures)[\w.]*", module) and "zoo" not in module:
-                    yield module, [word for word in arguments if "…" not in word]
+                    yield module, spelled_out(arguments)
+
+
+def spelled_out(words):
+    """Words without those that a reader is to add; one right behind an option stands for its value."""
+    return [word for before, word in pairwise(["", *words]) if "…" not in word or before.startswith("--")]
 
 
 @pytest.mark.parametrize("file", [*PAGES, *NOTEBOOKS, *DOORS], ids=lambda file: file.relative_to(ROOT).as_posix())
