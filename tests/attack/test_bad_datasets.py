@@ -59,7 +59,7 @@ CHANGES = {
     "a dimension of size 0": change(lambda d: d.isel({next(iter(d[first(d)].dims)): slice(0)})),
     "renamed dimension": change(lambda d: d.rename({next(iter(d[first(d)].dims)): "somewhere"})),
     "renamed variable": change(lambda d: d.rename({first(d): "something"})),
-    "transposed": change(lambda d: d.transpose(*reversed(d.dims))),
+    "transposed": change(lambda d: d.transpose(*[*d.dims][::-1])),
     "text for numbers": change(lambda d: d.assign({first(d): d[first(d)].astype(str)})),
     "integers for numbers": change(lambda d: d.assign({first(d): d[first(d)].astype(int)})),
     "not a number": change(lambda d: d.assign({first(d): d[first(d)].astype(float) * np.nan})),

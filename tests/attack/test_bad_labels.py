@@ -17,8 +17,8 @@ DOORS = {"clearclip.evaluate": ("--recipe", "clip", "--text-cache", "texts"), "a
 DAMAGES = 20
 
 
-def save(path, values, mode=None):
-    Image.fromarray(np.asarray(values)).save(path)
+def save(path, values):
+    Image.fromarray(values).save(path, "PNG" if values.dtype in (np.uint8, np.uint16) else "TIFF")
 
 
 BAD = {  # what becomes of the label of a picture of 40 × 32
@@ -29,8 +29,8 @@ BAD = {  # what becomes of the label of a picture of 40 × 32
     "unknown class": lambda path: save(path, np.full((32, 40), 7, np.uint8)),
     "16 bits": lambda path: save(path, np.full((32, 40), 60_000, np.uint16)),
     "negative": lambda path: save(path, np.full((32, 40), -1, np.int32)),
-    "floats": lambda path: Image.fromarray(np.full((32, 40), 0.5, np.float32)).save(path, "TIFF"),
-    "not a number": lambda path: Image.fromarray(np.full((32, 40), np.nan, np.float32)).save(path, "TIFF"),
+    "floats": lambda path: save(path, np.full((32, 40), 0.5, np.float32)),
+    "not a number": lambda path: save(path, np.full((32, 40), np.nan, np.float32)),
     "missing": lambda path: path.unlink(),
     "a folder": lambda path: (path.unlink(), path.mkdir()),
     "a pipe": lambda path: (path.unlink(), os.mkfifo(path)),
