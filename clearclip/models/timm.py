@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,7 +56,19 @@ def plan(name: str) -> Plan:
                 f"other statistics. Use timm:{twin}."
             )
 
-    return Plan(build, TimmBackbone, preprocessing, name, check)
+    other = (
+        arch.replace("_clip_quickgelu_", "_clip_")
+        if "quickgelu" in arch
+        else arch.replace("_clip_", "_clip_quickgelu_")
+    )
+    twin = f"timm:{other}" if other != arch and timm.is_model(other) else None
+    return Plan(build, TimmBackbone, preprocessing, name, check, convert=convert, twin=twin)
+
+
+def convert(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """timm's own converter of other layouts: Meta's DINOv2 and DINOv3, MAE, OpenAI's CLIP, open_clip's trunks."""
+    convert_to = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+    return convert_to(dict(state), model) if convert_to else state
 
 
 def wraps(module: object) -> Live | None:
