@@ -50,6 +50,8 @@ def read_archive(path: Path) -> dict[str, Tensor]:
     with zipfile.ZipFile(path) as archive:
         (pickled,) = (name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl"))
         module = _Unpickler(archive, pickled.removesuffix("data.pkl")).load()
+    if not isinstance(module, _Module):
+        raise pickle.UnpicklingError("the archive holds no module")
     return dict(_tensors(module))
 
 
