@@ -35,6 +35,7 @@ DOORS: dict[str, dict[str, str]] = {  # what a command is about → its name →
     },
     "Segmentation": {
         "segment": "clearclip.segment",
+        "text": "clearclip.text",
         "evaluate": "clearclip.evaluation.__main__",
         "datasets": "clearclip.datasets.__main__",
     },

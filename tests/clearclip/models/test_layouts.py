@@ -168,7 +168,9 @@ def test_a_full_file_of_mae(tmp_path):
     model, decoder = vit(), VisionTransformer(img_size=32, patch_size=8, embed_dim=16, depth=1, num_heads=2)
     decoding = {f"decoder_{key}": value for key, value in decoder.state_dict().items()}
     content = {
-        "model": model.state_dict() | decoding | {"mask_token": torch.ones(1, 1, 16), "decoder_pred.bias": torch.ones(9)},
+        "model": model.state_dict()
+        | decoding
+        | {"mask_token": torch.ones(1, 1, 16), "decoder_pred.bias": torch.ones(9)},
         "optimizer": {"param_groups": []},
         "args": argparse.Namespace(mask_ratio=0.75),
     }
@@ -193,7 +195,10 @@ def test_a_backbone_alone_is_enough_for_a_model_with_a_head(tmp_path):
 def test_something_unknown_inside_the_model_is_still_refused(tmp_path):
     for key in ("blocks.0.attn.q_norm.weight", "adapter.weight"):
         with pytest.raises(UserError, match=f"1 unexpected: {key}"):
-            put(vit(), saved(vit().state_dict() | {key: torch.ones(16), "mask_token": torch.ones(1, 32)}, tmp_path / "a.pth"))
+            put(
+                vit(),
+                saved(vit().state_dict() | {key: torch.ones(16), "mask_token": torch.ones(1, 32)}, tmp_path / "a.pth"),
+            )
 
 
 # transformers --------------------------------------------------------------------------------------------------------
@@ -414,8 +419,12 @@ def test_a_fused_or_split_qkv(tmp_path, fuse):
 )
 def test_a_file_of_another_architecture_says_what_it_has(tmp_path, options, has):
     """Patches and positions too, which timm's converter would resize without a word."""
-    with pytest.raises(UserError, match=rf"does not hold the weights of this\. The file has .*{has}.*; the model has width 32, 2 "):
-        put(vit(), saved({"model": vit(**options).state_dict() | {"mask_token": torch.ones(1, 32)}}, tmp_path / "a.pth"))
+    with pytest.raises(
+        UserError, match=rf"does not hold the weights of this\. The file has .*{has}.*; the model has width 32, 2 "
+    ):
+        put(
+            vit(), saved({"model": vit(**options).state_dict() | {"mask_token": torch.ones(1, 32)}}, tmp_path / "a.pth")
+        )
 
 
 @pytest.mark.parametrize(
@@ -435,7 +444,9 @@ def test_it_looks_like_a_named_model(measures, names):
 
 def test_a_file_of_a_named_model_says_its_name(tmp_path):
     state = load("dino_vits8", random=True, device="cpu").model.state_dict()
-    with pytest.raises(UserError, match=r"dino\.pth does not hold the weights of timm:vit_small_patch16_224\.dino.*like dino_vits8\."):
+    with pytest.raises(
+        UserError, match=r"dino\.pth does not hold the weights of timm:vit_small_patch16_224\.dino.*like dino_vits8\."
+    ):
         load("dino_vits16", checkpoint=saved({"teacher": prefixed(state, "backbone.")}, tmp_path / "dino.pth"))
 
 

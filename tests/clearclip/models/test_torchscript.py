@@ -21,7 +21,9 @@ SIZES = {"input_resolution": 32, "context_length": 77, "vocab_size": 49408}
 def archived(module, path, *example):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TorchScript is deprecated, but its files stay
-        torch.jit.save(torch.jit.trace(module, example, check_trace=False) if example else torch.jit.script(module), path)
+        torch.jit.save(
+            torch.jit.trace(module, example, check_trace=False) if example else torch.jit.script(module), path
+        )
     return path
 
 
@@ -106,7 +108,9 @@ class Call:
         return self.function, self.arguments
 
 
-@pytest.mark.parametrize("function", [os.mkdir, eval, exec, getattr, copyreg._reconstructor, torch.load, torch.ops.load_library])
+@pytest.mark.parametrize(
+    "function", [os.mkdir, eval, exec, getattr, copyreg._reconstructor, torch.load, torch.ops.load_library]
+)
 def test_a_name_that_is_not_allowed_is_never_looked_up(tmp_path, archive, function):
     ran = tmp_path / "ran"
     arguments = (str(ran),) if function is os.mkdir else (f"__import__('os').mkdir({str(ran)!r})",)
