@@ -63,12 +63,11 @@ def converted(
     """
     title, prefix = known(file) or (None, _prefix(file, expected))
     state = {key.removeprefix(prefix): tensor for key, tensor in file.items() if key.startswith(prefix)}
-    beside = [key for key in file if not key.startswith(prefix)]
     if title is not None:
         state = renamed(state, title)
     check(state)
     no_place = {part: keys for part, keys in (PARTS | SPARE).items() if not has(part, expected)}
-    left_out = [part for part in no_place if has(part, state)] + _first_names(beside)
+    left_out = list(dict.fromkeys([part for part in no_place if has(part, state)] + _beside(file, prefix)))
     if not expected.keys() <= state.keys():
         state = convert(state)
         state = {key: _shaped(tensor, expected.get(key)) for key, tensor in _fused(state, expected).items()}
@@ -101,14 +100,17 @@ def _prefix(file: State, expected: Mapping[str, Tensor]) -> str:
     return next((key.removesuffix(first) for key in file if key == first or key.endswith(f".{first}")), "")
 
 
-def _first_names(keys: list[str]) -> list[str]:
-    """What the keys outside a model begin with.
+def _beside(file: State, prefix: str) -> list[str]:
+    """What the file has beside the model: known parts, and others by what their keys begin with.
 
-    >>> _first_names(["module.head.mlp.0.weight", "module.head.mlp.0.bias"]), _first_names([])
-    (['module.head'], [])
+    >>> ones = torch.ones(1)
+    >>> _beside({"module.backbone.norm.bias": ones, "module.head.mlp.0.bias": ones, "ema.step": ones}, "module.backbone.")
+    ['ema.step', 'the head']
     """
-    names = sorted({".".join(key.split(".")[:2]) for key in keys})
-    return names[:5] + ["…"] * (len(names) > 5)
+    parent = prefix[:-1].rpartition(".")[0]
+    keys = [key.removeprefix(f"{parent}.") for key in file if not key.startswith(prefix)]
+    names = {next((part for part in PARTS | SPARE if belongs(key, part)), ".".join(key.split(".")[:2])) for key in keys}
+    return sorted(names)[:5] + ["…"] * (len(names) > 5)
 
 
 def _fused(state: State, expected: Mapping[str, Tensor]) -> State:
