@@ -271,10 +271,10 @@ def test_dino_of_transformers(tmp_path, transformers, prefix):
 
 def test_mae_of_transformers(tmp_path, transformers):
     config = transformers.ViTMAEConfig(
-        **SIZE, intermediate_size=64, decoder_hidden_size=32, decoder_num_attention_heads=2
+        **SIZE, layer_norm_eps=1e-6, intermediate_size=64, decoder_hidden_size=32, decoder_num_attention_heads=2
     )
     theirs = transformers.ViTMAEForPreTraining(config).eval()
-    ours = vit(norm_layer=lambda width: torch.nn.LayerNorm(width, eps=config.layer_norm_eps))
+    ours = vit()
     with pytest.warns(UserWarning, match=r"left out: the decoder\."):
         put(ours, pretrained(theirs, tmp_path))
     with torch.inference_mode():
