@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from clearclip.errors import UserError
 from clearclip.models.backbone import Plan
@@ -56,7 +56,7 @@ def load_checkpoint(model: Any, path: Path, architecture: str, plan: Plan) -> We
     _refuse_misfits(
         {key: expected[key] for key in expected if key in needed or key in state}, state, path, architecture
     )
-    _check_activation("OpenAI's sizes" in left_out, path, architecture, plan.twin)
+    _check_activation("OpenAI's sizes" in left_out, model, path, architecture, plan.twin)
     if left_out:
         warnings.warn(f"{path.name}: not needed and left out: {', '.join(left_out)}.", stacklevel=2)
     if absent:
@@ -89,17 +89,22 @@ def _refuse_misfits(expected: Mapping[str, Tensor], state: Mapping[str, Tensor],
         )
 
 
-def _check_activation(openai: bool, path: Path, architecture: str, twin: str | None) -> None:
-    """Refuse OpenAI's weights, which need QuickGELU, in a model with GELU, and say where a file does not tell."""
-    if twin is None:
-        return
-    own, other = ("QuickGELU", "GELU") if "quickgelu" in architecture else ("GELU", "QuickGELU")
+def _check_activation(openai: bool, model: nn.Module, path: Path, architecture: str, twin: str | None) -> None:
+    """Refuse OpenAI's weights, which need QuickGELU, in a model with GELU, and say where a file does not tell.
+
+    Args:
+        openai: whether the file has the sizes that only OpenAI keeps beside its weights.
+        twin: the same architecture with the other activation, if there is one.
+    """
+    own, other = "GELU", "QuickGELU"
+    if any(type(module).__name__ == other for module in model.modules()):
+        own, other = other, own
     if openai and own == "GELU":
         raise UserError(
             f"{path} has the sizes that OpenAI keeps beside its weights, so they were trained with QuickGELU, and {architecture} "
-            f"has GELU, which would give other statistics. Use {twin}."
+            f"has GELU, which would give other statistics. Use {twin or 'an architecture with QuickGELU'}."
         )
-    if not openai:
+    if twin and not openai:
         warnings.warn(
             f"{path.name} does not tell whether it was trained with GELU or with QuickGELU, as OpenAI's and MetaCLIP's weights "
             f"were. {architecture} has {own}; for {other}, take {twin}.",

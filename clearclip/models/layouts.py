@@ -131,7 +131,7 @@ def known(state: State) -> tuple[str, str] | None:
     """
     for title, layout in LAYOUTS.items():
         tower = layout.towers[0].prefix
-        for key in dict.fromkeys((tower + layout.key, layout.key if layout.alone else tower + layout.key)):
+        for key in (tower + layout.key, layout.key) if layout.alone else (tower + layout.key,):
             roots = [root for root in state if root == key or root.endswith(f".{key}")]
             prefixes = [root.removesuffix(key) for root in roots]
             if len(prefixes) > 1:

@@ -29,10 +29,10 @@ def vit(**options):
     return shaken(VisionTransformer(**{"mlp_ratio": 2} | options))
 
 
-def clip(**options):
+def clip(quick_gelu=True):
     vision = {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8, "mlp_ratio": 2}
     text = {"context_length": 16, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1, "mlp_ratio": 2}
-    return shaken(CLIP(16, vision, text, quick_gelu=True, **options))
+    return shaken(CLIP(16, vision, text, quick_gelu=quick_gelu))
 
 
 def shaken(model):
@@ -501,12 +501,19 @@ def test_a_file_of_a_named_model_says_its_name(tmp_path):
 def test_openais_weights_are_refused_in_a_model_with_gelu(tmp_path):
     path = saved(clip().state_dict() | SIZES, tmp_path / "ViT-B-16.pt")
     with pytest.raises(UserError, match=r"QuickGELU, and this has GELU.*Use open_clip:ViT-B-16-quickgelu"):
-        put(clip(), path, open_clip, twin="open_clip:ViT-B-16-quickgelu")
+        put(clip(quick_gelu=False), path, open_clip, twin="open_clip:ViT-B-16-quickgelu")
+    with pytest.raises(UserError, match="Use an architecture with QuickGELU"):
+        put(clip(quick_gelu=False), path, open_clip)
+    with pytest.warns(UserWarning) as record:
+        put(clip(), path, open_clip, twin="open_clip:ViT-B-16")
+    assert [str(warning.message) for warning in record] == ["ViT-B-16.pt: not needed and left out: OpenAI's sizes."]
 
 
 def test_a_file_that_does_not_tell_its_activation_is_taken_with_a_note(tmp_path):
     path = saved(clip().state_dict(), tmp_path / "a.pt")
     with pytest.warns(UserWarning, match=r"a\.pt does not tell .*this has GELU; for QuickGELU, take open_clip:other"):
+        put(clip(quick_gelu=False), path, open_clip, twin="open_clip:other")
+    with pytest.warns(UserWarning, match="this has QuickGELU; for GELU, take open_clip:other"):
         put(clip(), path, open_clip, twin="open_clip:other")
 
 
