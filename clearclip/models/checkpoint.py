@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +48,12 @@ def load_checkpoint(model: Any, path: Path, architecture: str, plan: Plan) -> We
         given, wanted = likeness(state), likeness(expected)
         if given is not None and wanted is not None and given[1:] != wanted[1:]:
             like = f" It looks like {' or '.join(given.names)}." if given.names else ""
-            raise UserError(
-                f"{path} does not hold the weights of {architecture}. The file has {given}; the model has {wanted}.{like}"
-            )
+            raise UserError(f"the file has {given}, the model has {wanted}.{like}")
 
-    state, left_out, absent = converted(file, expected, lambda state: plan.convert(model, state), check)
+    try:
+        state, left_out, absent = converted(file, expected, partial(plan.convert, model), check)
+    except UserError as error:
+        raise UserError(f"{path} does not hold the weights of {architecture}: {error}") from error
     needed = {key for key in expected if not any(belongs(key, part) for part in absent)}
     _refuse_misfits(
         {key: expected[key] for key in expected if key in needed or key in state}, state, path, architecture
@@ -153,7 +155,7 @@ def _unwrapped(content: Any, path: Path) -> Any:
         inside = next((key for key in WRAPPERS if isinstance(content.get(key), dict)), None)
         if inside is None:
             break
-        others = [str(key) for key, value in content.items() if key != inside and _is_state_dict(value)]
+        others = [str(key) for key, value in content.items() if key != inside and value and _is_state_dict(value)]
         if others:
             warnings.warn(f"{path.name}: {inside} is taken, and not {', '.join(others)}.", stacklevel=3)
         content = content[inside]

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from clearclip.errors import UserError
 from clearclip.models.layouts import State, known, renamed
 
 PARTS = {  # what a file may have and a model not, or the other way round → how its keys look
@@ -53,7 +54,7 @@ def converted(
         check: sees the tensors before `convert`, which in timm resizes without a word what does not fit.
 
     Raises:
-        UserError: the file holds several models, or `check` raises it.
+        UserError: the file holds several models, cannot be converted, or is refused by `check`.
 
     >>> model = {"patch_embed.proj.weight": torch.zeros(2, 3, 8, 8)}
     >>> file = {f"module.{key}": tensor for key, tensor in model.items()} | {"module.head.weight": torch.zeros(5, 2)}
@@ -69,7 +70,12 @@ def converted(
     no_place = {part: keys for part, keys in (PARTS | SPARE).items() if not has(part, expected)}
     left_out = list(dict.fromkeys([part for part in no_place if has(part, state)] + _beside(file, prefix)))
     if not expected.keys() <= state.keys():
-        state = convert(state)
+        try:
+            state = convert(state)
+        except UserError:
+            raise
+        except Exception as error:  # converters expect whole files of the shapes they were written for
+            raise UserError(f"it cannot be converted ({type(error).__name__}: {error})") from error
         state = {key: _shaped(tensor, expected.get(key)) for key, tensor in _fused(state, expected).items()}
     state = {
         key: tensor
@@ -97,7 +103,8 @@ def belongs(key: str, part: str) -> bool:
 def _prefix(file: State, expected: Mapping[str, Tensor]) -> str:
     """What stands in the file before the first key of a model whose layout is nobody else's."""
     first = next(iter(expected))
-    return next((key.removesuffix(first) for key in file if key == first or key.endswith(f".{first}")), "")
+    prefixes = [key.removesuffix(first) for key in file if key == first or key.endswith(f".{first}")]
+    return min(prefixes, key=len, default="")
 
 
 def _beside(file: State, prefix: str) -> list[str]:

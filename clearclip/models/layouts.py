@@ -137,9 +137,7 @@ def known(state: State) -> tuple[str, str] | None:
             if len(prefixes) > 1:
                 prefixes = [prefix for prefix in prefixes if "teacher" in prefix] or prefixes
             if len(prefixes) > 1:
-                raise UserError(
-                    f"the file holds several models, below {', '.join(prefixes)}: keep the keys of one of them."
-                )
+                raise UserError(f"it holds several models, below {', '.join(prefixes)}: keep the keys of one of them.")
             if prefixes:
                 return title, prefixes[0]
     return None

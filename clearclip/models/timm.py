@@ -82,8 +82,8 @@ def convert(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
     for key, bias in state.items():  # it drops DINOv3's, which are zero in most of its models
         if key.endswith("qkv.bias") and not {key, key.replace("qkv.bias", "q_bias")} & converted.keys() and bias.any():
             raise UserError(
-                f"the file has biases of q, k and v ({key}), and this architecture has none: take the one of the same name with "
-                "_qkvb, such as timm:vit_small_patch16_dinov3_qkvb."
+                f"it has biases of q, k and v ({key}), and this architecture has none: take the one of the same name with _qkvb, "
+                "such as timm:vit_small_patch16_dinov3_qkvb."
             )
     return converted
 

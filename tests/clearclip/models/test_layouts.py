@@ -132,7 +132,7 @@ def test_of_two_models_in_one_dictionary_the_teacher_is_taken(tmp_path):
     state = prefixed(fresh(model).state_dict(), "student.backbone.") | prefixed(model.state_dict(), "teacher.backbone.")
     same(model, saved(state, tmp_path / "a.pth"), model, notes=["left out: student.backbone"])
     state = prefixed(model.state_dict(), "a.") | prefixed(model.state_dict(), "b.")
-    with pytest.raises(UserError, match=r"several models, below a\., b\."):
+    with pytest.raises(UserError, match=r"a\.pth does not hold .*it holds several models, below a\., b\."):
         put(vit(), saved(state, tmp_path / "a.pth"))
 
 
@@ -230,6 +230,20 @@ def test_something_unknown_inside_the_model_is_still_refused(tmp_path):
                 vit(),
                 saved(vit().state_dict() | {key: torch.ones(16), "mask_token": torch.ones(1, 32)}, tmp_path / "a.pth"),
             )
+
+
+def test_a_converter_that_fails_is_one_message(tmp_path):
+    """timm transposes the projection, which here is no matrix."""
+    state = clip().state_dict() | {"visual.proj": torch.ones(16)}
+    with pytest.raises(
+        UserError, match=r"a\.pth does not hold the weights of this: it cannot be converted \(IndexError"
+    ):
+        put(vit(pre_norm=True), saved(state, tmp_path / "a.pth"))
+
+
+def test_an_empty_dictionary_beside_the_weights_is_not_mentioned(tmp_path):
+    model = vit()
+    same(model, saved({"state_dict": model.state_dict(), "callbacks": {}}, tmp_path / "a.ckpt"), model)
 
 
 # transformers --------------------------------------------------------------------------------------------------------
@@ -468,7 +482,7 @@ def test_a_fused_or_split_qkv(tmp_path, fuse):
 def test_a_file_of_another_architecture_says_what_it_has(tmp_path, options, has):
     """Patches and positions too, which timm's converter would resize without a word."""
     with pytest.raises(
-        UserError, match=rf"does not hold the weights of this\. The file has .*{has}.*; the model has width 32, 2 "
+        UserError, match=rf"does not hold the weights of this: the file has .*{has}.*, the model has width 32, 2 "
     ):
         put(
             vit(), saved({"model": vit(**options).state_dict() | {"mask_token": torch.ones(1, 32)}}, tmp_path / "a.pth")
