@@ -54,11 +54,13 @@ def load_checkpoint(model: Any, path: Path, architecture: str, plan: Plan) -> We
         state, left_out, absent = converted(file, expected, partial(plan.convert, model), check)
     except UserError as error:
         raise UserError(f"{path} does not hold the weights of {architecture}: {error}") from error
-    needed = {key for key in expected if not any(belongs(key, part) for part in absent)}
-    _refuse_misfits(
-        {key: expected[key] for key in expected if key in needed or key in state}, state, path, architecture
-    )
     _check_activation("OpenAI's sizes" in left_out, model, path, architecture, plan.twin)
+    required = {
+        key: tensor
+        for key, tensor in expected.items()
+        if key in state or not any(belongs(key, part) for part in absent)
+    }
+    _refuse_misfits(required, state, path, architecture)
     if left_out:
         warnings.warn(f"{path.name}: not needed and left out: {', '.join(left_out)}.", stacklevel=2)
     if absent:

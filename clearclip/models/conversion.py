@@ -12,10 +12,11 @@ from torch import Tensor
 from clearclip.errors import UserError
 from clearclip.models.layouts import State, known, renamed
 
+HEAD = "the head"
 PARTS = {  # what a file may have and a model not, or the other way round → how its keys look
     "the text tower": r"(text|transformer|token_embedding|ln_final|text_projection)\..*"
     r"|positional_embedding|text_projection|logit_scale|logit_bias",
-    "the head": r"(head|head_dist|classifier|pooler)\..*",
+    HEAD: r"(head|head_dist|classifier|pooler)\..*",
     "the projection to texts": r"visual\.proj",
 }
 SPARE = {  # what a model never has
@@ -82,6 +83,9 @@ def converted(
         for key, tensor in state.items()
         if key in expected or not any(re.fullmatch(keys, key) for keys in no_place.values())
     }
+    if any(belongs(key, HEAD) and state[key].shape != expected[key].shape for key in state.keys() & expected.keys()):
+        state = {key: tensor for key, tensor in state.items() if not belongs(key, HEAD)}  # for other classes
+        left_out.append(HEAD)
     absent = [part for part in PARTS if has(part, expected) and not has(part, state)]
     return Converted(state, left_out, absent)
 

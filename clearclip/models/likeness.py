@@ -19,7 +19,7 @@ class Likeness(NamedTuple):
     """The measures of an image tower.
 
     Args:
-        family: clip, dinov2 or dino, as far as keys tell.
+        family: clip (open_clip's own tower), trunk (one of timm in open_clip), dinov2 or dino, as far as keys tell.
         width: of the residual stream, D.
         depth: number of blocks.
         patch: side of a patch in pixels.
@@ -51,8 +51,9 @@ class Likeness(NamedTuple):
             return False
         if (size[3] == "336") != (self.grid * self.patch == 336):
             return False
-        if self.family == "clip":
-            return ALIASES[alias].startswith("open_clip:")
+        if self.family in ("clip", "trunk"):
+            trunk = alias.startswith(("siglip", "eva"))
+            return ALIASES[alias].startswith("open_clip:") and trunk == (self.family == "trunk")
         family = "dinov3" if self.grid == 0 else self.family  # whose positions are rotary
         return ALIASES[alias].startswith("timm:") and family == (alias[:6] if alias.startswith("dinov") else "dino")
 
@@ -73,6 +74,7 @@ def likeness(state: Mapping[str, Tensor]) -> Likeness | None:
         (state[f"{tower}{key}"] for key in ("pos_embed", "positional_embedding") if f"{tower}{key}" in state), None
     )
     grid = 0 if positions is None or positions.ndim < 2 else math.isqrt(positions.shape[-2])
-    family = "clip" if tower else "dinov2" if any(key.endswith("ls1.gamma") for key in state) else "dino"
+    layer_scale = any(key.endswith("ls1.gamma") for key in state)
+    family = {"visual.": "clip", "visual.trunk.": "trunk"}.get(tower, "dinov2" if layer_scale else "dino")
     depth = 1 + max((int(block[1]) for block in blocks if block), default=-1)
     return Likeness(family, kernel.shape[0], depth, kernel.shape[-1], grid)

@@ -216,6 +216,15 @@ def test_a_training_file_of_timm_with_its_head(tmp_path):
     same(vit(), saved(content, tmp_path / "model_best.pth.tar"), model, notes=["left out: the head"])
 
 
+def test_a_head_for_other_classes_is_left_out(tmp_path):
+    model = vit(num_classes=1000)
+    with pytest.warns(UserWarning) as record:
+        put(model, saved({"state_dict": vit(num_classes=10).state_dict()}, tmp_path / "mine.pth"))
+    notes = [str(warning.message) for warning in record]
+    assert notes == ["mine.pth: not needed and left out: the head.", "mine.pth does not have the head of this."]
+    assert torch.equal(model.blocks[1].mlp.fc2.weight, vit(num_classes=10).blocks[1].mlp.fc2.weight)
+
+
 def test_a_backbone_alone_is_enough_for_a_model_with_a_head(tmp_path):
     model = vit(num_classes=10)
     with pytest.warns(UserWarning, match="does not have the head"):
@@ -496,6 +505,8 @@ def test_a_file_of_another_architecture_says_what_it_has(tmp_path, options, has)
         (("dino", 768, 12, 16, 14), ["dino_vitb16", "mae_vitb16"]),
         (("dinov2", 384, 12, 14, 37), ["dinov2_vits14", "dinov2_vits14_reg"]),
         (("clip", 768, 12, 32, 7), ["clip_vitb32"]),
+        (("clip", 768, 12, 16, 14), ["clip_vitb16", "openclip_vitb16", "metaclip_vitb16"]),
+        (("trunk", 768, 12, 16, 14), ["siglip2_vitb16", "eva02_clip_vitb16"]),
         (("clip", 1280, 32, 14, 16), ["openclip_vith14"]),
         (("dino", 100, 12, 16, 14), []),
     ],
