@@ -62,6 +62,7 @@ def run(options: Options) -> xr.Dataset:
             options.running.batch_size,
             cli.text_cache(options.text),
             cli.templates(options.text),
+            cli.text_embeddings(options.text),
         )
         for load in loaders
     ]

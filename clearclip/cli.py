@@ -23,6 +23,7 @@ from clearclip.errors import UserError
 if TYPE_CHECKING:  # doors answer --help at once, so what they call is imported when it is called
     from clearclip.datasets import LabelledPictures
     from clearclip.models.backbone import Backbone
+    from clearclip.segmentation.text_embeddings import TextEmbeddings
 
 T = TypeVar("T")
 
@@ -84,6 +85,9 @@ class Text:
     each with {} for the name."""
     text_cache: Path | None = None
     """Where text embeddings are kept; by default clearclip/text in the user's cache folder."""
+    text_embeddings: Path | None = None
+    """Text embeddings of the classes from a file, in place of the model's text tower: .npy, .npz, .safetensors or weights-only
+    .pt, found by their names or in the order of the classes. `clearclip text` writes such files."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +146,17 @@ def text_cache(text: Text) -> Path:
     from clearclip.segmentation.text import default_cache
 
     return text.text_cache or default_cache()
+
+
+def text_embeddings(text: Text) -> TextEmbeddings | None:
+    """The text embeddings of a file, if one is named."""
+    if text.text_embeddings is None:
+        return None
+    if text.prompts != Text().prompts:
+        raise UserError("--prompts are for the model's text tower, which --text-embeddings replaces: drop one of them.")
+    from clearclip.segmentation.text_embeddings import text_embeddings
+
+    return text_embeddings(text.text_embeddings)
 
 
 def dataset_file(result: Result) -> Path:

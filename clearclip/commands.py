@@ -56,6 +56,7 @@ def evaluated(options: EvaluationOptions, recipes: Recipes, norms: bool = False)
         threshold=scoring.threshold,
         prompts=cli.templates(options.text),
         cache=cli.text_cache(options.text),
+        text=cli.text_embeddings(options.text),
         norms=norms,
         limit=running.limit,
         batch_size=running.batch_size,

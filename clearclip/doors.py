@@ -37,6 +37,7 @@ DOORS: dict[str, dict[str, str]] = {  # what a command is about → its name →
     },
     "Segmentation": {
         "segment": "clearclip.segment",
+        "text": "clearclip.text",
         "evaluate": "clearclip.evaluation.__main__",
         "datasets": "clearclip.datasets.__main__",
     },

@@ -29,12 +29,14 @@ def state(door: str, options: Any, path: Path) -> Literal["finished", "other fac
         with netcdf.opened(path) as dataset:
             written = json.loads(dataset.attrs.get("options", "{}"))
             weights = dict(zip(dataset.model.values.tolist(), dataset.weights_sha256.values.tolist(), strict=True))
+            texts = dataset.attrs.get("text_embeddings_sha256")
     except UserError:  # what cannot be read or has no such facts was written by something else
         return "other facts"
     if not isinstance(written, dict):
         return "other facts"
     wanted = {"door": door, **facts(options)}
     same = all(written.get(name) == wanted[name] for name in wanted.keys() - NO_EFFECT)
+    same = same and _text_digest(options) == texts
     return "finished" if same and _same_weights(options.models, weights) else "other facts"
 
 
@@ -64,6 +66,12 @@ def _same_weights(models: Models, weights: dict[str, str]) -> bool:
     return list(weights) == [model.label for model in wanted] and all(
         weights[model.label] == sha256 for model in wanted if (sha256 := _known_digest(model, models.random))
     )
+
+
+def _text_digest(options: Any) -> str | None:
+    """The SHA-256 of the file of text embeddings that a command names, if it can and does."""
+    file = getattr(getattr(options, "text", None), "text_embeddings", None)
+    return None if file is None else file_digest(file)
 
 
 def _known_digest(model: Named, random: bool) -> str:

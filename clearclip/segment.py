@@ -175,6 +175,7 @@ def prepared(options: Options, classes: str | list[str]) -> Segmenter:
         cli.text_cache(options.text),
         load(task.proxy, None, options.models.random, running.device, running.precision) if task.proxy else None,
         running.batch_size,
+        text=cli.text_embeddings(options.text),
     )
 
 

@@ -19,6 +19,7 @@ from clearclip.methods.recipes import Recipe, feature_recipe, recipes
 from clearclip.models.wrap import ModelLike, as_backbone
 from clearclip.runs import results
 from clearclip.segmentation.segmenter import Segmenter
+from clearclip.segmentation.text_embeddings import text_embeddings
 from clearclip.words import distinct
 
 FEATURES = ("X_sum", "X_res", "X_attn")  # in the order of the paper's Fig. 1
@@ -34,6 +35,7 @@ def label_maps(
     batch_size: int = 8,
     cache: Path | None = None,
     prompts: str | Sequence[str] = "imagenet",
+    text: Any = None,
 ) -> xr.Dataset:
     """What every recipe makes of a few pictures, from one pass each.
 
@@ -44,6 +46,7 @@ def label_maps(
         batch_size: windows in one forward pass.
         cache: where text embeddings are kept.
         prompts: templates, as for `clearclip.Segmenter`.
+        text: text embeddings in place of prompts, as for `clearclip.Segmenter`.
 
     Returns: `picture` (image, row, column, rgb) uint8, `labels` (model, recipe, image, row, column), and, if there are true
     labels, `truth` (image, row, column) and `pixel_accuracy` (model, recipe, image) in %, counted on the whole picture.
@@ -52,7 +55,8 @@ def label_maps(
     """
     model, samples = as_backbone(model), as_samples(samples)
     methods = recipes_of(recipes)
-    segmenter = Segmenter(model, classes, methods, batch_size=batch_size, cache=cache, prompts=prompts)
+    given = None if text is None else text_embeddings(text)
+    segmenter = Segmenter(model, classes, methods, batch_size=batch_size, cache=cache, prompts=prompts, text=given)
     names = [str(name) for name in segmenter.queries.classes]
     kind: Any = np.uint8 if len(names) < 255 else np.uint16
     none = int(np.iinfo(kind).max)
@@ -89,7 +93,8 @@ def label_maps(
         "width": ("image", [picture.shape[1] for picture in pictures], {"units": "pixels"}),
         **{name: ("model", [value]) for name, value in results.about_model(model).items()},
     }
-    return xr.Dataset(variables, coords, {"images": len(samples), **results.provenance()})
+    texts = {} if given is None else given.provenance()
+    return xr.Dataset(variables, coords, {"images": len(samples), **texts, **results.provenance()})
 
 
 def recipes_of(names: Sequence[str | Recipe]) -> list[Recipe]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +27,7 @@ from clearclip.runs.records import contents_of
 from clearclip.runs.stream import Measurement, stream
 from clearclip.segmentation.labelling import class_labels
 from clearclip.segmentation.segmenter import Segmenter
+from clearclip.segmentation.text_embeddings import text_embeddings
 from clearclip.segmentation.windows import PatchLogits, Windows
 
 
@@ -46,6 +47,7 @@ def evaluate(
     strict: bool = False,
     unfinished: Path | None = None,
     progress: bool = True,
+    text: Any = None,
 ) -> xr.Dataset:
     """Segment a data set with every recipe in one pass, and compare with its labels.
 
@@ -64,6 +66,7 @@ def evaluate(
         strict: raise on the first picture or label that cannot be used, instead of naming, counting and skipping it.
         unfinished: a file that holds the run while it grows; if it is there already, the run continues from it.
         progress: show a progress bar with the running mIoU.
+        text: as in `Segmenter`; text embeddings in place of prompts.
 
     One confusion matrix per recipe over the whole split, so memory does not depend on the number of pictures. An interrupted
     or shared run (torchrun: every process takes a share and returns the whole result) ends with the same matrices.
@@ -87,6 +90,7 @@ def evaluate(
     levels = [protocol.threshold(dataset.name, method) if threshold is None else threshold for method in methods]
     if any(levels) and dataset.classes[0] != "background":
         raise UserError(f"a threshold turns pixels into background, and {dataset.name} has no class background.")
+    given = None if text is None else text_embeddings(text)
     segmenter = Segmenter(
         model,
         dataset.classes,
@@ -97,9 +101,11 @@ def evaluate(
         proxy=proxy,
         batch_size=batch_size,
         norms=norms,
+        text=given,
     )
+    texts = {"prompts": prompts} if given is None else given.provenance()
     return stream(
-        _Evaluation(segmenter, methods, levels, dataset, limit, prompts),
+        _Evaluation(segmenter, methods, levels, dataset, limit, texts),
         unfinished=unfinished,
         strict=strict,
         progress=progress,
@@ -123,10 +129,10 @@ class _Evaluation(Measurement[Sample, _Total]):
         levels: list[float],
         dataset: LabelledPictures,
         limit: int | None,
-        prompts: str | Sequence[str],
+        texts: Mapping[str, str | Sequence[str]],
     ) -> None:
         self.segmenter, self.recipes, self.levels = segmenter, recipes, levels
-        self.dataset, self.limit, self.prompts = dataset, limit, prompts
+        self.dataset, self.limit, self.texts = dataset, limit, texts
         self.title, self.source = f"{segmenter.model.name} {dataset.name}", dataset.name
         self.entries = entries(dataset, limit)
         self.indices = range(len(self.entries))
@@ -145,7 +151,7 @@ class _Evaluation(Measurement[Sample, _Total]):
             "recipes": [asdict(recipe) for recipe in self.recipes],
             "thresholds": self.levels,
             "windows": asdict(self.segmenter.windows),
-            "prompts": self.prompts,
+            **self.texts,
             "batch size": self.segmenter.batch_size,
             "norms": self.segmenter.norms,
         }
@@ -234,8 +240,8 @@ class _Evaluation(Measurement[Sample, _Total]):
             "data_sha256": ("dataset", [data_sha256]),
             "windows": ("dataset", [str(self.segmenter.windows)]),
         }
-        prompts = self.prompts if isinstance(self.prompts, str) else json.dumps(list(self.prompts))
-        return xr.Dataset(variables, coords, {"prompts": prompts})
+        texts = {key: text if isinstance(text, str) else json.dumps(list(text)) for key, text in self.texts.items()}
+        return xr.Dataset(variables, coords, texts)
 
 
 ATTRS = scores.ATTRS | {

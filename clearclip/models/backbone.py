@@ -37,6 +37,8 @@ class Plan(NamedTuple):
         weights: what the trained weights are called in results.
         check: raises `UserError` if trained weights do not fit the architecture.
         shipped: whether the weights come with the package, so that no hub is asked for them.
+        convert: the library's own conversion of other layouts to that of a model made by `build`.
+        twin: the same architecture with GELU in place of QuickGELU, or the other way round, if there is one.
     """
 
     build: Callable[[bool], nn.Module]
@@ -45,6 +47,8 @@ class Plan(NamedTuple):
     weights: str
     check: Callable[[], None] = lambda: None
     shipped: bool = False
+    convert: Callable[[Any, dict[str, Tensor]], dict[str, Tensor]] = lambda model, state: state
+    twin: str | None = None
 
 
 class Live(NamedTuple):

@@ -34,15 +34,16 @@ def load(
 
     Args:
         name: a short name, `timm:<arch.tag>` or `open_clip:<arch>/<tag>`.
-        checkpoint: take the weights from this file instead, safetensors or weights-only .pt, in the library's key layout.
+        checkpoint: take the weights from this file instead: safetensors, weights-only .pt or OpenAI's archive, in the layout of
+            the library, of transformers or of the authors. A CLIP's image tower alone is enough where no text is needed.
         random: take seeded random weights instead, for tests and timings; every result says so.
         device: by default the accelerator if there is one.
         precision: fp32, or bf16 or fp16 for autocast.
         seed: of the random weights.
 
     Raises:
-        UserError: the name is unknown, the weights cannot be had (known within seconds), a checkpoint has missing or
-            unexpected keys, or the weights need QuickGELU in a model built with GELU.
+        UserError: the name is unknown, the weights cannot be had (known within seconds), a checkpoint does not
+            fit, or the weights need QuickGELU in a model built with GELU.
 
     >>> model = load("dino_vits16", random=True)
     >>> model.depth, model.width, model.heads, model.prefix_tokens, model.grid((448, 336))
@@ -64,7 +65,7 @@ def load(
     elif checkpoint is not None:
         plan.check()
         model = plan.build(False)
-        weights = load_checkpoint(model, Path(checkpoint), architecture)
+        weights = load_checkpoint(model, Path(checkpoint), architecture, plan)
     else:
         plan.check()
         model = (

@@ -11,6 +11,8 @@ import open_clip
 import timm
 import torch.nn.functional as F
 from open_clip import CLIP, CoCa, CustomTextCLIP
+from open_clip.convert import convert_state_dict
+from open_clip.model import convert_to_custom_text_state_dict
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from open_clip.transformer import ResidualAttentionBlock
 from PIL import Image
@@ -70,7 +72,18 @@ def plan(name: str) -> Plan:
                 f"Use open_clip:{arch.removesuffix('-quickgelu')}/{tag}."
             )
 
-    return Plan(build, OpenClipBackbone if trunk is None else OpenClipTimmBackbone, preprocessing, name, check)
+    other = arch.removesuffix("-quickgelu") if arch.endswith("-quickgelu") else f"{arch}-quickgelu"
+    twin = f"open_clip:{other}" if other in open_clip.list_models() else None
+    view = OpenClipBackbone if trunk is None else OpenClipTimmBackbone
+    return Plan(build, view, preprocessing, name, check, convert=convert, twin=twin)
+
+
+def convert(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """open_clip's own converters, and timm's image tower alone as a trunk."""
+    if "patch_embed.proj.weight" in state:
+        state = {f"visual.trunk.{key}": tensor for key, tensor in state.items()}
+    state = convert_state_dict(model, state)
+    return convert_to_custom_text_state_dict(state) if hasattr(model, "text") else state
 
 
 def wraps(module: object) -> Live | None:
@@ -128,6 +141,11 @@ class OpenClipModel(Backbone):
         return fetch(lambda: open_clip.get_tokenizer(arch), f"the tokenizer of {arch}")
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        if self.weights.without_text:
+            raise UserError(
+                f"{self.weights.name} holds an image tower alone, so {self.name} cannot name classes: take the whole model, or "
+                "text embeddings from a file (--text-embeddings)."
+            )
         tokens = self.tokenizer(list(texts), context_length=self.model.context_length).to(self.device)  # (N, T)
         with self.autocast():
             return self.model.encode_text(tokens)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -55,7 +57,35 @@ def plan(name: str) -> Plan:
                 f"other statistics. Use timm:{twin}."
             )
 
-    return Plan(build, TimmBackbone, preprocessing, name, check)
+    other = (
+        arch.replace("_clip_quickgelu_", "_clip_")
+        if "quickgelu" in arch
+        else arch.replace("_clip_", "_clip_quickgelu_")
+    )
+    twin = f"timm:{other}" if other != arch and timm.is_model(other) else None
+    return Plan(build, TimmBackbone, preprocessing, name, check, convert=convert, twin=twin)
+
+
+def convert(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """timm's own converter of other layouts: Meta's DINOv2 and DINOv3, MAE, OpenAI's CLIP, open_clip's trunks.
+
+    Raises:
+        UserError: the converter would drop biases that are not zero.
+    """
+    own = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+    if own is None:
+        return state
+    with redirect_stdout(
+        io.StringIO()
+    ):  # where it looks for a bias that the model may not have, it prints that it has none
+        converted = own(dict(state), model)
+    for key, bias in state.items():  # it drops DINOv3's, which are zero in most of its models
+        if key.endswith("qkv.bias") and not {key, key.replace("qkv.bias", "q_bias")} & converted.keys() and bias.any():
+            raise UserError(
+                f"it has biases of q, k and v ({key}), and this architecture has none: take the one of the same name with _qkvb, "
+                "such as timm:vit_small_patch16_dinov3_qkvb."
+            )
+    return converted
 
 
 def wraps(module: object) -> Live | None:

@@ -11,11 +11,19 @@ from torch import nn
 
 
 class Weights(NamedTuple):
-    """Weights that stay as they are: a readable name, and the SHA-256 of the file or of the state dict."""
+    """Weights that stay as they are: a readable name, and the SHA-256 of the file or of the state dict.
+
+    Args:
+        name: what results call them.
+        sha256: of the file, or of the state dict.
+        random: whether they were never trained.
+        without_text: whether they are those of an image tower alone, so that the model's text tower has none.
+    """
 
     name: str
     sha256: str
     random: bool = False
+    without_text: bool = False
 
 
 @dataclass(frozen=True)
@@ -25,6 +33,7 @@ class LiveWeights:
     module: nn.Module
     name: ClassVar[str] = "live module"
     random: ClassVar[bool] = False
+    without_text: ClassVar[bool] = False
 
     @property
     def sha256(self) -> str:

@@ -20,6 +20,7 @@ from clearclip.pixels import is_single, opened
 from clearclip.segmentation.result import Segmentation
 from clearclip.segmentation.scoremaps import ScoreMaps
 from clearclip.segmentation.text import class_names, embed
+from clearclip.segmentation.text_embeddings import given_queries, text_embeddings
 from clearclip.segmentation.windows import Encoded, PatchLogits, Windows, logits_of_windows, resize
 
 BACKGROUND = "background"
@@ -38,6 +39,8 @@ class Segmenter:
         prompts: templates, see `clearclip.segmentation.text.templates`. cache: where text embeddings are kept.
         proxy: a second model for recipes that need one. batch_size: windows in one forward pass.
         norms: the logits also hold the Frobenius norms of X_res and X_attn.
+        text: text embeddings in place of the model's text tower: a file, an array (C, D) or a mapping of names to vectors, as
+            `clearclip.segmentation.text_embeddings.text_embeddings` takes them.
 
     Raises `UserError` for unknown recipes, classes that cannot be read, or a model that cannot serve.
 
@@ -61,6 +64,7 @@ class Segmenter:
         proxy: ModelLike | None = None,
         batch_size: int = 8,
         norms: bool = False,
+        text: Any = None,
     ) -> None:
         named = class_names(classes)
         if background and named[0][0] != BACKGROUND:
@@ -76,7 +80,11 @@ class Segmenter:
         self.encoder = DenseEncoder(self.model, methods, proxy)
         self.windows = windows or Windows.of(self.model)
         refuse_too_large(self.model, min(self.windows.crop, self.windows.short_side))
-        self.queries = embed(self.model, named, prompts, cache)
+        self.queries = (
+            embed(self.model, named, prompts, cache)
+            if text is None
+            else given_queries(self.model, named, text_embeddings(text))
+        )
 
     def __repr__(self) -> str:
         classes, recipes = self.queries.classes, ", ".join(recipe.name for recipe in self.encoder.recipes)
