@@ -39,6 +39,7 @@ def evaluate(
     cache: Path | None = None,
     proxy: ModelLike | None = None,
     norms: bool = False,
+    per_image: bool = False,
     batch_size: int = 8,
     limit: int | None = None,
     strict: bool = False,
@@ -57,6 +58,7 @@ def evaluate(
         cache: as in `Segmenter`.
         proxy: as in `Segmenter`.
         norms: also measure the mean norms of X_res and X_attn (paper Fig. 2).
+        per_image: also keep intersection and union of every picture, which confidence intervals are made from.
         batch_size: windows in one forward pass.
         limit: only the first so many pictures.
         strict: raise on the first picture or label that cannot be used, instead of naming, counting and skipping it.
@@ -67,7 +69,7 @@ def evaluate(
     or shared run (torchrun: every process takes a share and returns the whole result) ends with the same matrices.
 
     Returns: a Dataset (model, dataset, recipe, class) with iou, intersection, union, and miou, pixel_accuracy (percent),
-    threshold, images, confusion (class, predicted) in pixels.
+    threshold, images, confusion (class, predicted) in pixels, and image_intersection, image_union (image, …) if asked for.
     Raises: `UserError` for recipes the model cannot serve, no usable picture, or a threshold without background class.
 
     >>> import clearclip
@@ -97,7 +99,7 @@ def evaluate(
         norms=norms,
     )
     return stream(
-        _Evaluation(segmenter, methods, levels, dataset, limit, prompts),
+        _Evaluation(segmenter, methods, levels, dataset, limit, prompts, per_image),
         unfinished=unfinished,
         strict=strict,
         progress=progress,
@@ -109,6 +111,7 @@ class _Total(NamedTuple):
 
     confusion: Tensor  # (recipes, classes, classes) int64, on the device; rows are the true classes
     norms: ExactSum  # (recipes, 2), of X_res and X_attn, summed over pictures
+    each: tuple[tuple[str, np.ndarray], ...] = ()  # name and (recipes, 2, classes) intersection, union of every picture
 
 
 class _Evaluation(Measurement[Sample, _Total]):
@@ -122,9 +125,10 @@ class _Evaluation(Measurement[Sample, _Total]):
         dataset: LabelledPictures,
         limit: int | None,
         prompts: str | Sequence[str],
+        per_image: bool,
     ) -> None:
         self.segmenter, self.recipes, self.levels = segmenter, recipes, levels
-        self.dataset, self.limit, self.prompts = dataset, limit, prompts
+        self.dataset, self.limit, self.prompts, self.per_image = dataset, limit, prompts, per_image
         self.title, self.source = f"{segmenter.model.name} {dataset.name}", dataset.name
         self.indices = range(min(len(dataset), limit or len(dataset)))
         self.batch_size = max(1, segmenter.batch_size // 2)
@@ -147,6 +151,7 @@ class _Evaluation(Measurement[Sample, _Total]):
             "prompts": self.prompts,
             "batch size": self.segmenter.batch_size,
             "norms": self.segmenter.norms,
+            "per image": self.per_image,
         }
 
     def read(self, index: int) -> Sample:
@@ -163,23 +168,31 @@ class _Evaluation(Measurement[Sample, _Total]):
         """Segment a batch with every recipe and count."""
         confusion, norms = torch.zeros_like(total.confusion), np.zeros((len(self.recipes), 2))
         owner = self.segmenter.queries.owner
+        each = list(total.each)
         finite = torch.ones(len(self.recipes), dtype=torch.bool, device=owner.device)
         for sample, by_recipe in zip(pictures, self._logits(pictures), strict=True):
             truth = torch.from_numpy(sample.label.astype(np.int64)).to(owner.device, non_blocking=True)  # (H, W)
+            areas = []
             for i, (logits, level) in enumerate(zip(by_recipe.values(), self.levels, strict=True)):
-                confusion[i] += multiclass_confusion_matrix(
+                matrix = multiclass_confusion_matrix(
                     class_labels(logits, (truth.shape[0], truth.shape[1]), owner, level),
                     truth,
                     len(self.dataset.classes),
                     ignore_index=self.dataset.ignore_index,
                     validate_args=False,
                 )
+                confusion[i] += matrix
+                if self.per_image:
+                    areas.append(scores.areas(matrix.cpu().numpy()))
                 finite[i] &= torch.stack([maps.isfinite().all() for _, maps in logits.windows]).all()
                 if logits.norms is not None:
                     norms[i] += logits.norms.double().mean(0).cpu().numpy()
+            if self.per_image:
+                each.append((sample.name, np.stack(areas)))
         if not finite.all():
             self._refuse(self.recipes[int(finite.int().argmin())], pictures)
-        return _Total(total.confusion + confusion, total.norms.plus(norms) if self.segmenter.norms else total.norms)
+        summed = total.norms.plus(norms) if self.segmenter.norms else total.norms
+        return _Total(total.confusion + confusion, summed, tuple(each))
 
     def _logits(self, samples: Sequence[Sample]) -> Iterator[dict[str, PatchLogits]]:
         return self.segmenter.logits([sample.image for sample in samples])
@@ -201,18 +214,22 @@ class _Evaluation(Measurement[Sample, _Total]):
         return "mIoU " + ", ".join(f"{name} {value:.1f}" for name, value in miou.items())
 
     def state(self, total: _Total) -> xr.Dataset:
-        """Confusion matrices and sums of norms."""
+        """Confusion matrices, sums of norms, and what is kept of each picture."""
+        shape = (len(total.each), len(self.recipes), 2, len(self.dataset.classes))
+        areas = np.array([picture for _, picture in total.each], np.int32).reshape(shape)
         return xr.Dataset(
             {
                 "confusion": (("recipe", "class", "predicted"), total.confusion.cpu().numpy()),
                 "norms": (("part", "recipe", "of"), total.norms.parts),
-            }
+                "areas": (("image", "recipe", "area", "class"), areas),
+            },
+            attrs={"names": json.dumps([name for name, _ in total.each])},
         )
 
     def restore(self, state: xr.Dataset) -> _Total:
         """What `state` kept."""
         confusion = torch.from_numpy(state.confusion.values).to(self.segmenter.model.device)
-        return _Total(confusion, ExactSum(state.norms.values))
+        return _Total(confusion, ExactSum(state.norms.values), _each(state))
 
     def finish(self, states: Sequence[xr.Dataset], images: int) -> xr.Dataset:
         """The Dataset of a run from the states of all its processes."""
@@ -233,7 +250,15 @@ class _Evaluation(Measurement[Sample, _Total]):
             means = total.value() / images
             variables["x_attn_norm"] = (("model", "dataset", "recipe"), means[None, None, :, 1], ATTRS["x_attn_norm"])
             variables["x_res_norm"] = (("model", "dataset", "recipe"), means[None, None, :, 0], ATTRS["x_res_norm"])
-        coords = about | {
+        coords: dict[str, Any] = {}
+        if self.per_image:  # in one order, whichever process took which picture
+            each = sorted((picture for state in states for picture in _each(state)), key=lambda picture: picture[0])
+            areas = np.stack([area for _, area in each])  # (images, recipes, 2, classes)
+            dims_each = ("model", "dataset", "image", "recipe", "class")
+            variables["image_intersection"] = (dims_each, areas[None, None, :, :, 0], ATTRS["intersection"])
+            variables["image_union"] = (dims_each, areas[None, None, :, :, 1], ATTRS["union"])
+            coords["image"] = [name for name, _ in each]
+        coords |= about | {
             "model": [self.segmenter.model.name],
             "dataset": [self.dataset.name],
             **Recipe.to_coords(self.recipes),
@@ -245,6 +270,11 @@ class _Evaluation(Measurement[Sample, _Total]):
         }
         prompts = self.prompts if isinstance(self.prompts, str) else json.dumps(list(self.prompts))
         return xr.Dataset(variables, coords, {"prompts": prompts})
+
+
+def _each(state: xr.Dataset) -> tuple[tuple[str, np.ndarray], ...]:
+    """Name and areas of every picture of a state."""
+    return tuple(zip(json.loads(state.attrs["names"]), state.areas.values, strict=True))
 
 
 def data_digest(dataset: LabelledPictures) -> str:
