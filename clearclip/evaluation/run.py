@@ -17,7 +17,8 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from clearclip.datasets import LabelledPictures, Sample, as_dataset
 from clearclip.errors import UserError, overflow_hint
-from clearclip.evaluation import protocol, scores
+from clearclip.evaluation import per_image, protocol, scores
+from clearclip.evaluation.per_image import Areas
 from clearclip.methods.recipes import Recipe, recipes
 from clearclip.models.wrap import ModelLike, as_backbone
 from clearclip.runs import results
@@ -106,15 +107,22 @@ def evaluate(
     )
 
 
+class _Numbered(NamedTuple):
+    """A picture with its place in the data set."""
+
+    place: int
+    sample: Sample
+
+
 class _Total(NamedTuple):
     """What has been counted so far."""
 
     confusion: Tensor  # (recipes, classes, classes) int64, on the device; rows are the true classes
     norms: ExactSum  # (recipes, 2), of X_res and X_attn, summed over pictures
-    each: tuple[tuple[str, np.ndarray], ...] = ()  # name and (recipes, 2, classes) intersection, union of every picture
+    each: tuple[Areas, ...] = ()  # empty unless asked for
 
 
-class _Evaluation(Measurement[Sample, _Total]):
+class _Evaluation(Measurement[_Numbered, _Total]):
     """Confusion matrices, and norms if wanted, of one model and its recipes over one data set."""
 
     def __init__(
@@ -154,9 +162,9 @@ class _Evaluation(Measurement[Sample, _Total]):
             "per image": self.per_image,
         }
 
-    def read(self, index: int) -> Sample:
+    def read(self, index: int) -> _Numbered:
         """One picture with its labels."""
-        return self.dataset[index]
+        return _Numbered(index, self.dataset[index])
 
     def start(self) -> _Total:
         """Nothing counted."""
@@ -164,13 +172,14 @@ class _Evaluation(Measurement[Sample, _Total]):
         confusion = torch.zeros(shape, dtype=torch.int64, device=self.segmenter.model.device)
         return _Total(confusion, ExactSum.zeros((len(self.recipes), 2)))
 
-    def update(self, total: _Total, pictures: Sequence[Sample]) -> _Total:
+    def update(self, total: _Total, pictures: Sequence[_Numbered]) -> _Total:
         """Segment a batch with every recipe and count."""
         confusion, norms = torch.zeros_like(total.confusion), np.zeros((len(self.recipes), 2))
         owner = self.segmenter.queries.owner
         each = list(total.each)
         finite = torch.ones(len(self.recipes), dtype=torch.bool, device=owner.device)
-        for sample, by_recipe in zip(pictures, self._logits(pictures), strict=True):
+        samples = [picture.sample for picture in pictures]
+        for (place, sample), by_recipe in zip(pictures, self._logits(samples), strict=True):
             truth = torch.from_numpy(sample.label.astype(np.int64)).to(owner.device, non_blocking=True)  # (H, W)
             areas = []
             for i, (logits, level) in enumerate(zip(by_recipe.values(), self.levels, strict=True)):
@@ -188,9 +197,9 @@ class _Evaluation(Measurement[Sample, _Total]):
                 if logits.norms is not None:
                     norms[i] += logits.norms.double().mean(0).cpu().numpy()
             if self.per_image:
-                each.append((sample.name, np.stack(areas)))
+                each.append(Areas(place, sample.name, np.stack(areas)))
         if not finite.all():
-            self._refuse(self.recipes[int(finite.int().argmin())], pictures)
+            self._refuse(self.recipes[int(finite.int().argmin())], samples)
         summed = total.norms.plus(norms) if self.segmenter.norms else total.norms
         return _Total(total.confusion + confusion, summed, tuple(each))
 
@@ -215,21 +224,16 @@ class _Evaluation(Measurement[Sample, _Total]):
 
     def state(self, total: _Total) -> xr.Dataset:
         """Confusion matrices, sums of norms, and what is kept of each picture."""
-        shape = (len(total.each), len(self.recipes), 2, len(self.dataset.classes))
-        areas = np.array([picture for _, picture in total.each], np.int32).reshape(shape)
-        return xr.Dataset(
-            {
-                "confusion": (("recipe", "class", "predicted"), total.confusion.cpu().numpy()),
-                "norms": (("part", "recipe", "of"), total.norms.parts),
-                "areas": (("image", "recipe", "area", "class"), areas),
-            },
-            attrs={"names": json.dumps([name for name, _ in total.each])},
+        pictures = per_image.kept(total.each, len(self.recipes), len(self.dataset.classes))
+        return pictures.assign(
+            confusion=(("recipe", "class", "predicted"), total.confusion.cpu().numpy()),
+            norms=(("part", "recipe", "of"), total.norms.parts),
         )
 
     def restore(self, state: xr.Dataset) -> _Total:
         """What `state` kept."""
         confusion = torch.from_numpy(state.confusion.values).to(self.segmenter.model.device)
-        return _Total(confusion, ExactSum(state.norms.values), _each(state))
+        return _Total(confusion, ExactSum(state.norms.values), per_image.restored(state))
 
     def finish(self, states: Sequence[xr.Dataset], images: int) -> xr.Dataset:
         """The Dataset of a run from the states of all its processes."""
@@ -251,13 +255,9 @@ class _Evaluation(Measurement[Sample, _Total]):
             variables["x_attn_norm"] = (("model", "dataset", "recipe"), means[None, None, :, 1], ATTRS["x_attn_norm"])
             variables["x_res_norm"] = (("model", "dataset", "recipe"), means[None, None, :, 0], ATTRS["x_res_norm"])
         coords: dict[str, Any] = {}
-        if self.per_image:  # in one order, whichever process took which picture
-            each = sorted((picture for state in states for picture in _each(state)), key=lambda picture: picture[0])
-            areas = np.stack([area for _, area in each])  # (images, recipes, 2, classes)
-            dims_each = ("model", "dataset", "image", "recipe", "class")
-            variables["image_intersection"] = (dims_each, areas[None, None, :, :, 0], ATTRS["intersection"])
-            variables["image_union"] = (dims_each, areas[None, None, :, :, 1], ATTRS["union"])
-            coords["image"] = [name for name, _ in each]
+        if self.per_image:
+            pictures, coords = per_image.variables(states)
+            variables |= pictures
         coords |= about | {
             "model": [self.segmenter.model.name],
             "dataset": [self.dataset.name],
@@ -270,11 +270,6 @@ class _Evaluation(Measurement[Sample, _Total]):
         }
         prompts = self.prompts if isinstance(self.prompts, str) else json.dumps(list(self.prompts))
         return xr.Dataset(variables, coords, {"prompts": prompts})
-
-
-def _each(state: xr.Dataset) -> tuple[tuple[str, np.ndarray], ...]:
-    """Name and areas of every picture of a state."""
-    return tuple(zip(json.loads(state.attrs["names"]), state.areas.values, strict=True))
 
 
 def data_digest(dataset: LabelledPictures) -> str:
