@@ -80,6 +80,7 @@ class Half(Measurement[Sample, T]):
             "model": self.model.architecture,
             "weights": self.model.weights.sha256,
             "precision": self.model.precision,
+            "positions": self.model.resizing,
             "data set": list_digest(self.task.dataset),
             "limit": self.task.limit,
             "layers": self.task.layers,

@@ -112,6 +112,8 @@ OPTIONAL: dict[str, Attribute] = {
     "options": "object",
     "skipped": "list",
     "prompts": "text",
+    "text_embeddings": "text",
+    "text_embeddings_sha256": "text",
     "dataset": "text",
     "halves": "text",
 }
@@ -120,6 +122,7 @@ PICTURES: dict[str, Attribute] = {"images": "count", "image_list_sha256": "text"
 ABOUT_MODEL = {
     **dict.fromkeys(("architecture", "weights", "weights_sha256"), Variable(("model",), TEXT)),
     "random_weights": Variable(("model",), SWITCH),
+    "positions": Variable(("model",), TEXT, needed=False),  # which files of the first release lack
     **dict.fromkeys(("precision", "preprocessing"), Variable(("model",), TEXT)),
     "patch_size": Variable(("model",), replace(WHOLE, low=1), "pixels"),
     "prefix_tokens": Variable(("model",), WHOLE),
@@ -234,13 +237,17 @@ FORMATS = {  # what the attribute `format` calls it → the kind
             *(f"analysis.{name}" for name in ("ablation", "alpha", "beta", "compare", "layers", "norms --miou")),
         ),
         ("dims", "recipe"),
-        MODELS | {"dataset": TEXT, "recipe": TEXT, "class": TEXT, "predicted": TEXT},
+        MODELS | {"dataset": TEXT, "image": TEXT, "recipe": TEXT, "class": TEXT, "predicted": TEXT},
         (*CELLS, "class"),
         {
             **_scores(CELLS),
             **dict.fromkeys(("x_res_norm", "x_attn_norm"), Variable(CELLS, SIZE, "model units", needed=False)),
             "threshold": Variable(("dataset", "recipe"), SHARE, "1"),
             "confusion": Variable((*CELLS, "class", "predicted"), WHOLE, "pixels", needed=False),
+            **dict.fromkeys(
+                ("image_intersection", "image_union"),
+                Variable(("model", "dataset", "image", "recipe", "class"), WHOLE, "pixels", needed=False),
+            ),
         },
         ABOUT_MODEL | KNOBS | ABOUT_DATASET | {"windows": Variable(("dataset",), TEXT)},
         attributes=EVERY,
