@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from clearclip import cli
+from clearclip import cli, outputs
 from clearclip.errors import UserError
 
 
@@ -35,6 +35,7 @@ def main() -> None:
     from clearclip.segmentation.text_embeddings import check_suffix, given_queries, write_text_embeddings
 
     check_suffix(options.output)
+    outputs.refuse_unwritable(options.output)
     names = [name for group in class_names(options.classes) for name in group]
     load, *others = cli.loaders(options.models, cli.Running())
     if others:

@@ -16,7 +16,7 @@ from typing import Annotated
 
 import tyro
 
-from clearclip import cli
+from clearclip import cli, outputs
 from clearclip.errors import UserError
 
 
@@ -53,6 +53,7 @@ def main() -> int:
         raise UserError(f"name models, or --all for {', '.join(expectations.models())}.")
     if options.output.suffix != ".json":
         raise UserError(f"{options.output}: the report is written as JSON, so name a .json file.")
+    outputs.refuse_unwritable(options.output, options.output.with_suffix(".md"))
     for folder in (options.pictures, options.imagenet):
         if folder is not None and not folder.is_dir():
             raise UserError(f"{folder}: no such folder.")

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
+from clearclip import outputs
 from clearclip.errors import UserError, closest
 from clearclip.models.backbone import Backbone
 from clearclip.models.checkpoint import file_digest
@@ -133,13 +134,10 @@ def write_text_embeddings(path: Path, rows: Tensor, names: Sequence[str], about:
     """Write rows (N, E) with their names, and where they came from, as safetensors.
 
     Raises:
-        UserError: the path is that of another kind of file.
+        UserError: the path is that of another kind of file, or cannot be written.
     """
     check_suffix(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".tmp")
-    save_file({"embeddings": rows.cpu().contiguous()}, unfinished, {"names": json.dumps(list(names)), **about})
-    unfinished.replace(path)
+    outputs.write(path, save({"embeddings": rows.cpu().contiguous()}, {"names": json.dumps(list(names)), **about}))
 
 
 def _read(path: Path) -> tuple[Any, list[str] | None, dict[str, str]]:

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from clearclip import outputs
 from clearclip.runs.results import provenance
 from clearclip.verification.run import Row
 
@@ -74,9 +75,8 @@ def write(rows: Sequence[Row], models: Mapping[str, Mapping[str, Any]], path: Pa
         "machine": platform.platform(),
     }
     page = path.with_suffix(".md")
-    path.parent.mkdir(parents=True, exist_ok=True)
     content = {**about, "models": models, "rows": [asdict(row) for row in rows]}
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n", "utf-8")
+    outputs.write(path, json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n")
     facts = [f"- {name}: {value}" for name, value in about.items()]
     facts += [
         f"- {name}: {known['architecture']}, weights {known['weights']}, SHA-256 {known['weights_sha256']}"
@@ -96,5 +96,5 @@ def write(rows: Sequence[Row], models: Mapping[str, Mapping[str, Any]], path: Pa
         "",
         summary(rows),
     ]
-    page.write_text("\n".join(lines) + "\n", "utf-8")
+    outputs.write(page, "\n".join(lines) + "\n")
     return [path, page]
