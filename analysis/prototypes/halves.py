@@ -27,11 +27,11 @@ from clearclip.datasets import LabelledPictures, Sample
 from clearclip.errors import UserError, overflow_hint
 from clearclip.evaluation.run import data_digest
 from clearclip.evaluation.scores import iou_scores
+from clearclip.methods.windows import Windows
 from clearclip.models.backbone import Backbone
 from clearclip.models.block import FEATURES
 from clearclip.runs.exact_sum import ExactSum
 from clearclip.runs.stream import Measurement
-from clearclip.segmentation.windows import Windows
 
 T = TypeVar("T")
 

@@ -19,13 +19,13 @@ from clearclip.datasets import LabelledPictures, Sample, as_dataset
 from clearclip.errors import UserError, overflow_hint
 from clearclip.evaluation import protocol, scores
 from clearclip.methods.recipes import Recipe, recipes
+from clearclip.methods.windows import PatchLogits, Windows
 from clearclip.models.wrap import ModelLike, as_backbone
 from clearclip.runs import results
 from clearclip.runs.exact_sum import ExactSum
 from clearclip.runs.stream import Measurement, stream
 from clearclip.segmentation.labelling import class_labels
 from clearclip.segmentation.segmenter import Segmenter
-from clearclip.segmentation.windows import PatchLogits, Windows
 
 
 def evaluate(
@@ -140,7 +140,7 @@ class _Evaluation(Measurement[Sample, _Total]):
             "proxy": proxy and [proxy.architecture, proxy.weights.sha256],
             "data set": self.digest,
             "limit": self.limit,
-            "recipes": [asdict(recipe) for recipe in self.recipes],
+            "recipes": [recipe.facts for recipe in self.recipes],
             "thresholds": self.levels,
             "windows": asdict(self.segmenter.windows),
             "prompts": self.prompts,

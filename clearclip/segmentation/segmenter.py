@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from skimage.filters import threshold_otsu
 from torch import Tensor
@@ -13,12 +14,13 @@ from torch import Tensor
 from clearclip.errors import UserError
 from clearclip.methods.dense import DenseEncoder
 from clearclip.methods.recipes import Recipe
+from clearclip.methods.stages.stage import Picture
+from clearclip.methods.windows import Encoded, PatchLogits, Windows, logits_of_windows, resize
 from clearclip.models.wrap import ModelLike, as_backbone
 from clearclip.pixels import is_single, opened
 from clearclip.segmentation.labelling import class_scores
 from clearclip.segmentation.result import Segmentation
 from clearclip.segmentation.text import class_names, embed
-from clearclip.segmentation.windows import Encoded, PatchLogits, Windows, logits_of_windows, resize
 
 BACKGROUND = "background"
 
@@ -96,22 +98,55 @@ class Segmenter:
         ]
 
     @torch.inference_mode()
-    def logits(self, pictures: Sequence[Image.Image]) -> Iterator[dict[str, PatchLogits]]:
-        """Cosines of every name at the resized pictures' patches, for each picture and recipe."""
+    def logits(
+        self, pictures: Sequence[Image.Image], regions: Sequence[np.ndarray] | None = None
+    ) -> Iterator[dict[str, PatchLogits]]:
+        """Cosines of every name at the resized pictures' patches, for each picture and recipe.
+
+        Args:
+            pictures: of any sizes.
+            regions: for recipes that need them, a label for every pixel of each picture, (H, W), below 0 for none.
+        """
         prepared = []
         for picture in pictures:
             pixels = torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1).to(self.model.device)
             size = self.windows.resized(picture.height, picture.width)
             prepared.append(self.model.normalize(resize(pixels, size) / 255))
-        yield from logits_of_windows(prepared, self.windows, self.model.patch_size, self._encode, self.batch_size)
+        cut = None if regions is None else [self._region(region) for region in regions]
+        if cut is None and any(recipe.needs_regions for recipe in self.encoder.recipes):
+            names = ", ".join(recipe.name for recipe in self.encoder.recipes if recipe.needs_regions)
+            raise UserError(f"recipe {names}: it needs regions, a label for every pixel of each picture.")
+        by_picture = logits_of_windows(
+            prepared, self.windows, self.model.patch_size, self._encode, self.batch_size, cut
+        )
+        for image, by_recipe in zip(prepared, by_picture, strict=True):
+            yield self._merged(by_recipe, image)
 
-    def _encode(self, crops: Tensor) -> dict[str, Encoded]:
-        size = (crops.shape[-2], crops.shape[-1])
-        features, norms = self.encoder.encode(crops, self.norms)
-        return {
-            name: Encoded(self.queries.embeddings @ patches.mT, self.encoder.grid(name, size), norms.get(name))
-            for name, patches in features.items()
-        }
+    def _region(self, region: np.ndarray) -> Tensor:
+        """A label for every pixel of a picture at the size of its windows, (H', W') int64."""
+        labels = torch.from_numpy(np.asarray(region).astype(np.int64)).to(self.model.device)
+        size = self.windows.resized(labels.shape[0], labels.shape[1])
+        return F.interpolate(labels[None, None].double(), size=size, mode="nearest")[0, 0].long()
+
+    def _encode(self, crops: Tensor, regions: Tensor | None) -> dict[str, Encoded]:
+        size, queries = (crops.shape[-2], crops.shape[-1]), self.queries
+        dense = self.encoder.encode(crops, self.norms, regions, queries.embeddings, queries.owner)
+        encoded = {}
+        for recipe in self.encoder.recipes:
+            name = recipe.name
+            scores = queries.embeddings @ dense.features[name].mT  # (B, Q, N)
+            for stage in recipe.scoring:
+                scores = stage(scores, dense.trunk)
+            encoded[name] = Encoded(scores, self.encoder.grid(name, size), dense.norms.get(name), dense.kept.get(name))
+        return encoded
+
+    def _merged(self, by_recipe: dict[str, PatchLogits], image: Tensor) -> dict[str, PatchLogits]:
+        """The logits of a picture, its image (3, H', W'), after those stages that see all of its windows."""
+        picture = Picture(image, self.model, self.encoder.proxy, self.queries.embeddings, self.queries.owner)
+        for recipe in self.encoder.recipes:
+            for stage in recipe.merged:
+                by_recipe[recipe.name] = stage(by_recipe[recipe.name], picture)
+        return by_recipe
 
     @torch.inference_mode()
     def _segmentation(self, picture: Image.Image, name: str, logits: PatchLogits) -> Segmentation:
