@@ -238,7 +238,7 @@ def test_windows_of_all_pictures_fill_the_batches():
     calls = []
     pictures = [noise((16, 24)), noise((16, 16)), noise((24, 16))]  # 2 + 1 + 2 windows of one shape
     cut = Windows(crop=16, stride=8)
-    joined(pictures, cut, 4, lambda crops: calls.append(len(crops)) or fake(crops))
+    joined(pictures, cut, 4, lambda crops, regions: calls.append(len(crops)) or fake(crops))
     assert calls == [4, 1]
 
 
