@@ -10,6 +10,8 @@ from typing import Any
 from clearclip.errors import UserError, closest
 from clearclip.methods.recipe import Recipe
 from clearclip.methods.recipe import knobs as all_knobs
+from clearclip.methods.stages import AddCls, Aggregate, AggregateAfter, Branch, PatchesOnly, Repair
+from clearclip.methods.stages.outliers import LocalOutliers, SeenByCls
 from clearclip.methods.stages.stage import Stage
 from clearclip.models.block import FEATURES
 
@@ -35,6 +37,34 @@ RECIPES: dict[str, Recipe] = {
         # λ = 0.5; its authors tune it between 0.2 and 0.6 per dataset
         Recipe("resclip", "1.0*qq + 1.0*qk_middle", residual=False, ffn=False),
         Recipe("proxyclip", "proxy", residual=False, ffn=False),
+        Recipe(
+            "sc_clip",
+            "0.5*Similarity() + 0.5*kk",
+            residual=False,
+            ffn=False,
+            stages=(
+                PatchesOnly(),
+                Repair(LocalOutliers(), also=(9,)),
+                Aggregate(layer=9),
+                AddCls(0.3),
+                AggregateAfter(layer=4),
+                Branch(blocks=(4, 5, 6, 7, 8, 9, 10)),
+            ),
+        ),
+        Recipe(
+            "sfp",
+            f"{1 / 3!r}*Similarity(cut=0.4) + {1 / 3!r}*kk + {1 / 3!r}*qq",
+            residual=False,
+            ffn=False,
+            stages=(
+                PatchesOnly(),
+                Repair(SeenByCls(), also=(9,), surrounded="zero"),
+                Aggregate(layer=9),
+                AddCls(0.3),
+                AggregateAfter(layer=4),
+                Branch(blocks=(4, 5, 6, 7, 8, 9, 10), affinity="Similarity(cut=0.4)"),
+            ),
+        ),
     )
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any
 
 from clearclip.errors import UserError, closest
@@ -15,8 +15,12 @@ class Written:
     """A frozen dataclass, of repr=False, whose repr is short, without fields that have their default, and can be read back."""
 
     def __repr__(self) -> str:
-        changed = (field for field in fields(self) if getattr(self, field.name) != field.default)
+        changed = (field for field in fields(self) if getattr(self, field.name) != _default(field))
         return f"{type(self).__name__}({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in changed)})"
+
+
+def _default(field: Field[Any]) -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()
 
 
 def read(text: str, known: Mapping[str, type]) -> Any:

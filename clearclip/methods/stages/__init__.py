@@ -6,8 +6,12 @@ from clearclip.methods.stages.aggregate import Aggregate, AggregateAfter
 from clearclip.methods.stages.alone import PatchesOnly
 from clearclip.methods.stages.branch import Branch
 from clearclip.methods.stages.cls import AddCls
+from clearclip.methods.stages.outliers import RULES
+from clearclip.methods.stages.repair import Repair
 from clearclip.methods.stages.stage import Stage
 from clearclip.methods.written import read as read_written
+
+__all__ = ["STAGES", "AddCls", "Aggregate", "AggregateAfter", "Branch", "PatchesOnly", "Repair", "read", "write"]
 
 STAGES: dict[str, type[Stage]] = {
     kind.__name__: kind for kind in (AddCls, Aggregate, AggregateAfter, Branch, PatchesOnly)
@@ -29,5 +33,5 @@ def read(text: str) -> tuple[Stage, ...]:
     >>> read("PatchesOnly(), AddCls(weight=0.5)")
     (PatchesOnly(), AddCls(weight=0.5))
     """
-    stages: tuple[Stage, ...] = read_written(f"({text},)", STAGES) if text else ()
+    stages: tuple[Stage, ...] = read_written(f"({text},)", {**STAGES, **RULES}) if text else ()
     return stages
