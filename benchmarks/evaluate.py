@@ -25,11 +25,11 @@ from clearclip.datasets import Sample
 from clearclip.evaluation import run as evaluation
 from clearclip.methods.dense import DenseEncoder
 from clearclip.methods.recipes import Recipe
+from clearclip.methods.windows import PatchLogits
 from clearclip.models.backbone import Backbone
 from clearclip.pictures import find_images, read_image
 from clearclip.segmentation.labelling import class_scores, scaled
 from clearclip.segmentation.text import Queries
-from clearclip.segmentation.windows import PatchLogits
 
 SIZE = (500, 375)  # width, height
 ATTENTIONS = ("qk", "qq", "kk", "vv", "identity")

@@ -149,9 +149,9 @@ def sources(options: Options) -> tuple[dict[str, Picture], dict[str, np.ndarray]
 
 def prepared(options: Options, classes: str | list[str]) -> Segmenter:
     """The segmenter that was asked for; by default clip_vitb16 for photos and the shipped clip_tiny for drawn scenes."""
+    from clearclip.methods.windows import Windows
     from clearclip.models.load import load
     from clearclip.segmentation.segmenter import Segmenter
-    from clearclip.segmentation.windows import Windows
 
     task, running = options.task, options.running
     model = options.models.model or ("clip_vitb16" if options.images else "clip_tiny",)

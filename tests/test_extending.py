@@ -78,8 +78,8 @@ def test_a_recipe_knob_is_found_in_the_dataset(tmp_path):
     """In a copy of the package: a field of `Recipe`, and one line that says what it does."""
     shutil.copytree(ROOT / "clearclip", tmp_path / "clearclip", ignore=shutil.ignore_patterns("__pycache__"))
     for file, before, line in (
-        ("recipes.py", "    def __post_init__", "    shift: float = 0.0  # this much is added to every channel\n\n"),
-        ("dense.py", "        features = F.normalize(self.model.project", "        x = x + recipe.shift\n"),
+        ("recipe.py", "    def __post_init__", "    shift: float = 0.0  # this much is added to every channel\n\n"),
+        ("dense.py", "        normed = x if recipe.joins_normed", "        x = x + recipe.shift\n"),
     ):
         path = tmp_path / "clearclip/methods" / file
         start, found, rest = path.read_text("utf-8").partition(before)

@@ -27,6 +27,7 @@ from clearclip.datasets import LabelledPictures, Sample
 from clearclip.datasets.entries import entries, list_digest
 from clearclip.errors import UserError
 from clearclip.evaluation.scores import iou_scores
+from clearclip.methods.windows import Windows
 from clearclip.models.backbone import Backbone
 from clearclip.models.block import FEATURES
 from clearclip.models.finite import feature_sites, require_finite
@@ -34,7 +35,6 @@ from clearclip.models.memory import refuse_too_large
 from clearclip.runs.exact_sum import ExactSum
 from clearclip.runs.records import contents_of
 from clearclip.runs.stream import Measurement
-from clearclip.segmentation.windows import Windows
 
 T = TypeVar("T")
 

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from analysis.probes.probe import Probe
 from clearclip.datasets import Sample
+from clearclip.methods.windows import Windows, resize
 from clearclip.models.backbone import Backbone
 from clearclip.models.block import FEATURES
-from clearclip.segmentation.windows import Windows, resize
 
 T = TypeVar("T")
 

@@ -65,7 +65,7 @@ def compare() -> list[Recipe]:
     >>> [recipe.name for recipe in compare()][:6]
     ['clip', 'maskclip', 'sclip', 'clip_surgery', 'gem', 'clearclip']
     """
-    return [recipe for recipe in RECIPES.values() if "proxy" not in recipe.affinity]
+    return [recipe for recipe in RECIPES.values() if not recipe.needs_guide]
 
 
 def layers(model: Backbone) -> list[Recipe]:

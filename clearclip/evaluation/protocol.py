@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from clearclip.datasets import facts
 from clearclip.methods.recipes import RECIPES, Recipe
+from clearclip.methods.windows import Windows
 from clearclip.models.backbone import Backbone
-from clearclip.segmentation.windows import Windows
 
 
 def threshold(dataset: str, recipe: Recipe) -> float:

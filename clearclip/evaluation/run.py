@@ -21,6 +21,7 @@ from clearclip.errors import UserError
 from clearclip.evaluation import per_image, protocol, scores
 from clearclip.evaluation.per_image import Areas
 from clearclip.methods.recipes import Recipe, recipes
+from clearclip.methods.windows import PatchLogits, Windows
 from clearclip.models.wrap import ModelLike, as_backbone
 from clearclip.runs import results
 from clearclip.runs.exact_sum import ExactSum
@@ -29,7 +30,6 @@ from clearclip.runs.stream import Measurement, stream
 from clearclip.segmentation.labelling import class_labels
 from clearclip.segmentation.segmenter import Segmenter
 from clearclip.segmentation.text_embeddings import text_embeddings
-from clearclip.segmentation.windows import PatchLogits, Windows
 
 
 def evaluate(
@@ -161,7 +161,7 @@ class _Evaluation(Measurement[_Numbered, _Total]):
             "proxy": proxy and [proxy.architecture, proxy.weights.sha256, proxy.resizing],
             "data set": list_digest(self.dataset),
             "limit": self.limit,
-            "recipes": [asdict(recipe) for recipe in self.recipes],
+            "recipes": [recipe.facts for recipe in self.recipes],
             "thresholds": self.levels,
             "windows": asdict(self.segmenter.windows),
             **self.texts,

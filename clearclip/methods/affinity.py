@@ -1,44 +1,27 @@
 """Who listens to whom in the last block: every affinity as a way to get A·v from a block's q, k and v.
 
 A is never formed where PyTorch's fused attention can do without it. A name stands for one product ("qk", "qq", "kk",
-"vv", "identity", …); names are added with weights: "qq + kk", "0.5*qk + 0.5*qq".
+"vv", "identity", …), a product with parameters is written as it is called ("Similarity(layer=9)"), and products are added
+with weights: "qq + kk", "0.5*Similarity(layer=9) + 0.5*kk".
 """
 
-import math
+from __future__ import annotations
+
+import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from clearclip.errors import UserError, closest
+from clearclip.methods.products import PARAMETRIC, Middle, Proxy
+from clearclip.methods.products.product import Product
+from clearclip.methods.trunk import Attended
+from clearclip.methods.written import read
 
-MIDDLE = range(6, 10)  # the blocks of a 12-block model whose attention ResCLIP borrows
 SIGMA = 5.0  # NACLIP's Gaussian, in patches
-PROXY_BETA, PROXY_GAMMA = 1.2, 3.0  # ProxyCLIP's shift and sharpness
-
-
-@dataclass
-class Attended:
-    """What an affinity may look at in one block: q, k, v (B, heads, L, C), y = LN1(x) (B, L, D), the grid, and more.
-
-    `middle` holds q and k of middle blocks (ResCLIP); `proxy` patch features of a second model (B, h'w', D') and their
-    grid (ProxyCLIP).
-    """
-
-    q: Tensor
-    k: Tensor
-    v: Tensor
-    y: Tensor
-    grid: tuple[int, int]
-    prefix: int
-    middle: list[tuple[Tensor, Tensor]] = field(default_factory=list)
-    proxy: tuple[Tensor, tuple[int, int]] | None = None
-
-    def softmax(self, a: Tensor, b: Tensor, bias: Tensor | None = None, scale: float | None = None) -> Tensor:
-        """softmax(s · a·bᵀ + bias)·v, with s = C^-½ unless given, (B, heads, L, C)."""
-        return F.scaled_dot_product_attention(a, b, self.v, attn_mask=bias, scale=scale)
 
 
 def _gem(seen: Attended, u: Tensor) -> Tensor:
@@ -67,31 +50,6 @@ def _kk_gaussian(seen: Attended) -> Tensor:
     return seen.softmax(seen.k, seen.k, bias=bias)
 
 
-def _qk_middle(seen: Attended) -> Tensor:
-    return torch.stack([seen.softmax(q, k) for q, k in seen.middle]).mean(0)
-
-
-def _proxy(seen: Attended) -> Tensor:
-    """softmax(mask(γ·(S − β·mean S)))·v on the second model's grid, S the cosine of its patch features; no prefix."""
-    if seen.proxy is None:
-        raise UserError(
-            'affinity "proxy" needs a second model: DenseEncoder(model, recipes, proxy=load("dino_vitb8")).'
-        )
-    features, grid = seen.proxy
-    unit = F.normalize(features.float(), dim=-1)
-    with torch.autocast(unit.device.type, enabled=False):  # or autocast would undo the float()
-        cosine = unit @ unit.mT  # (B, h'w', h'w')
-    scores = PROXY_GAMMA * (cosine - PROXY_BETA * cosine.mean((1, 2), keepdim=True))
-    # a patch always listens to itself, so that a picture of one texture leaves no empty row
-    itself = torch.eye(scores.shape[-1], dtype=torch.bool, device=scores.device)
-    weights = scores.masked_fill((scores < 0) & ~itself, -math.inf).softmax(-1).to(seen.v.dtype)
-    v = seen.v[:, :, seen.prefix :]  # (B, heads, hw, C)
-    B, heads, _, C = v.shape
-    image = v.transpose(2, 3).reshape(B, heads * C, *seen.grid)
-    image = F.interpolate(image.float(), size=grid, mode="bilinear", align_corners=False).to(v.dtype)
-    return weights[:, None] @ image.reshape(B, heads, C, -1).transpose(2, 3)  # (B, heads, h'w', C)
-
-
 PRODUCTS: dict[str, Callable[[Attended], Tensor]] = {
     "qk": lambda seen: seen.softmax(seen.q, seen.k),
     "qq": lambda seen: seen.softmax(seen.q, seen.q),
@@ -102,11 +60,41 @@ PRODUCTS: dict[str, Callable[[Attended], Tensor]] = {
     "gem_q": lambda seen: _gem(seen, seen.q),
     "gem_k": lambda seen: _gem(seen, seen.k),
     "gem_v": lambda seen: _gem(seen, seen.v),
-    "qk_middle": _qk_middle,
-    "proxy": _proxy,
+    "qk_middle": Middle(),  # ResCLIP
+    "proxy": Proxy(),  # ProxyCLIP
 }
 
 Affinity = tuple[tuple[str, float], ...]  # products and their weights
+
+
+def product(name: str) -> Callable[[Attended], Tensor]:
+    """What a product's name stands for: a function from q, k and v to A·v, (B, heads, L, C).
+
+    Raises `UserError` for an unknown product.
+
+    >>> product("Middle(blocks=(7, 8))")
+    Middle(blocks=(7, 8))
+    """
+    if name in PRODUCTS:
+        return PRODUCTS[name]
+    if "(" not in name:
+        raise UserError(f"{name!r} is not a product. Closest: {closest(name, [*PRODUCTS, *PARAMETRIC])}.")
+    return _parametric(name)
+
+
+@cache
+def _parametric(text: str) -> Product:
+    parametric: Product = read(text, PARAMETRIC)
+    return parametric
+
+
+def split(text: str) -> list[str]:
+    """The terms of an affinity, as text.
+
+    >>> split("0.5*Similarity(layer=9)+kk")
+    ['0.5*Similarity(layer=9)', 'kk']
+    """
+    return [term.strip() for term in re.split(r"\+(?![^(]*\))", text)]  # not within parentheses
 
 
 def parse(text: str) -> Affinity:
@@ -116,13 +104,27 @@ def parse(text: str) -> Affinity:
     ((('qq', 1.0), ('kk', 1.0)), (('qk', 0.25), ('identity', 0.75)))
     """
     terms = []
-    for term in text.split("+"):
+    for term in split(text):
         weight, star, name = term.rpartition("*")
         name = name.strip()
-        if name not in PRODUCTS:
-            raise UserError(f"affinity {text!r}: {name!r} is not a product. Closest: {closest(name, list(PRODUCTS))}.")
+        try:
+            product(name)
+        except UserError as error:
+            raise UserError(f"affinity {text!r}: {error}") from error
         try:
             terms.append((name, float(weight) if star else 1.0))
         except ValueError as error:
             raise UserError(f"affinity {text!r}: {weight.strip()!r} is not a number.") from error
     return tuple(terms)
+
+
+def values(seen: Attended, terms: Affinity) -> Tensor:
+    """Σ w·A·v of an affinity, (B, heads, L, C)."""
+    weighted = [product(name)(seen) * weight if weight != 1 else product(name)(seen) for name, weight in terms]
+    return weighted[0] if len(weighted) == 1 else torch.stack(weighted).sum(0)
+
+
+def attention_output(seen: Attended, terms: Affinity) -> Tensor:
+    """Proj(Σ w·A·v): the sum is taken before the projection, so its bias counts once, (B, L, D)."""
+    tokens = seen.tokens
+    return tokens.trunk.model.blocks[tokens.layer - 1].output(values(seen, terms), seen.y)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clearclip.errors import UserError
-from clearclip.methods.affinity import MIDDLE, PRODUCTS, Affinity, Attended
-from clearclip.methods.recipes import Recipe, recipes
-from clearclip.models.backbone import Backbone, BlockInput
+from clearclip.methods.affinity import Affinity, attention_output, product
+from clearclip.methods.recipe import Recipe
+from clearclip.methods.recipes import recipes
+from clearclip.methods.trunk import Attended, Guide, Trunk
 from clearclip.models.wrap import ModelLike, as_backbone
 
 
@@ -21,6 +22,10 @@ class Dense(NamedTuple):
 
     features: dict[str, Tensor]  # (B, hw, E) for each recipe
     norms: dict[str, Tensor]  # (B, 2), of X_res and X_attn (paper Fig. 2), over the patches; empty unless asked for
+    kept: dict[
+        str, Tensor
+    ]  # what stages want of each image once all windows of a picture are done, (B, K, rows, columns)
+    trunk: Trunk  # what the stages that score look at
 
 
 class DenseEncoder:
@@ -50,9 +55,11 @@ class DenseEncoder:
             self.model.project(torch.empty(0))  # raises, saying why
         for recipe in self.recipes:
             self._check(recipe)
-        if self.proxy is not None and not any(name == "proxy" for recipe in self.recipes for name, _ in recipe.terms):
+        if self.proxy is not None and not any(recipe.needs_guide for recipe in self.recipes):
             raise UserError(f"none of the recipes looks at a second model: leave out the proxy {self.proxy.name}.")
-        self._layers = sorted({layer for recipe in self.recipes for layer in self._needs(recipe)})
+        self._layers = sorted({layer for recipe in self.recipes for layer in recipe.reads_layers(self.model.depth)})
+        if any(stage.needs_embedding for recipe in self.recipes for stage in recipe.stages):
+            self._layers = sorted({*self._layers, self.model.depth})
 
     def _check(self, recipe: Recipe) -> None:
         depth = self.model.depth
@@ -62,31 +69,20 @@ class DenseEncoder:
             raise UserError(f"recipe {recipe.name} covers {recipe.stream} blocks, {self.model.name} has {depth}.")
         if recipe.cls_weight and not self.model.prefix_tokens:
             raise UserError(f"recipe {recipe.name} needs a CLS token, and {self.model.name} has none.")
-        names = [name for name, _ in recipe.terms]
-        if "proxy" in names:
-            if self.proxy is None:
-                raise UserError(
-                    f'recipe {recipe.name} needs a second model, such as proxy=clearclip.load("dino_vitb8").'
-                )
-            if recipe.residual or recipe.ffn or recipe.cls_weight or len(names) > 1:
-                raise UserError(
-                    f"recipe {recipe.name}: a proxy's patches lie on another grid, so nothing can be added to them."
-                )
-
-    def _needs(self, recipe: Recipe) -> list[int]:
-        """The layers whose inputs a recipe looks at."""
-        last = recipe.reads(self.model.depth)
-        middle = self._middle() if any(name == "qk_middle" for name, _ in recipe.terms) else []
-        return [*range(last - recipe.stream + 1 if recipe.residual else last, last + 1), *middle]
-
-    def _middle(self) -> list[int]:
-        """Blocks 6 … 9 of 12, or as far up in a model of another depth."""
-        return sorted({max(1, round(layer * self.model.depth / 12)) for layer in MIDDLE})
+        for part in recipe.parts:
+            try:
+                part.check(self.model, self.proxy)
+            except UserError as error:
+                raise UserError(f"recipe {recipe.name}: {error}") from error
+        if recipe.elsewhere and (recipe.residual or recipe.ffn or recipe.cls_weight or len(recipe.terms) > 1):
+            raise UserError(
+                f"recipe {recipe.name}: a proxy's patches lie on another grid, so nothing can be added to them."
+            )
 
     def grid(self, name: str, image_size: tuple[int, int]) -> tuple[int, int]:
         """Rows and columns of a recipe's patch features for images of (height, width) pixels."""
         recipe = next(recipe for recipe in self.recipes if recipe.name == name)
-        if self.proxy is not None and any(term == "proxy" for term, _ in recipe.terms):
+        if self.proxy is not None and recipe.elsewhere:
             p = self.proxy.patch_size
             return image_size[0] // p, image_size[1] // p
         return self.model.grid(image_size)
@@ -100,81 +96,70 @@ class DenseEncoder:
         return self.encode(images).features
 
     @torch.inference_mode()
-    def encode(self, images: Tensor, norms: bool = False) -> Dense:
-        """As a call; with `norms` also the Frobenius norms of X_res and X_attn in the block that each recipe reads."""
+    def encode(
+        self,
+        images: Tensor,
+        norms: bool = False,
+        regions: Tensor | None = None,
+        texts: Tensor | None = None,
+        owner: Tensor | None = None,
+    ) -> Dense:
+        """As a call, with more of what recipes need and give.
+
+        Args:
+            images: normalized, (B, 3, H, W).
+            norms: also give the Frobenius norms of X_res and X_attn in the block that each recipe reads.
+            regions: a label for every pixel, (B, H, W) int64, for recipes that take regions.
+            texts: one L2-normalized row per name, (Q, E), for recipes that look at the names.
+            owner: the class of each name, (Q,).
+        """
         inputs = self.model.block_inputs(images, self._layers)
-        proxied = self._proxied(images) if self.proxy is not None else None  # in its own precision
+        guide = None if self.proxy is None else Guide(self.proxy, images, self.model)  # in its own precision
         with self.model.autocast():
-            shared = _Shared(self.model, inputs, self._attended(images, inputs, proxied))
-            done: dict[Recipe, Tensor] = {}
-            result, measured = {}, {}
+            shared = _Shared(Trunk(self.model, images, inputs, guide, regions, texts, owner))
+            done: dict[Recipe, tuple[Tensor, Tensor | None]] = {}
+            result, measured, kept = {}, {}, {}
             for recipe in self.recipes:
                 if recipe.nameless not in done:
                     done[recipe.nameless] = self._features(shared, recipe)
-                result[recipe.name] = done[recipe.nameless]
+                result[recipe.name], keepsake = done[recipe.nameless]
+                if keepsake is not None:
+                    kept[recipe.name] = keepsake
                 if norms:
                     measured[recipe.name] = shared.norms(recipe)
-        return Dense(result, measured)
+        return Dense(result, measured, kept, shared.trunk)
 
-    def _attended(
-        self, images: Tensor, inputs: dict[int, BlockInput], proxied: tuple[Tensor, tuple[int, int]] | None
-    ) -> Callable[[int], Attended]:
-        """q, k, v and what else affinities need, of one layer."""
-        wants_middle = any(name == "qk_middle" for recipe in self.recipes for name, _ in recipe.terms)
-        grid = self.model.grid((images.shape[-2], images.shape[-1]))
-
-        def qkv(layer: int) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-            block, seen = self.model.blocks[layer - 1], inputs[layer]
-            y = block.norm1(seen.x)
-            return y, block.qkv(y, seen.rope)
-
-        middle = [qkv(layer)[1][:2] for layer in self._middle()] if wants_middle else []
-
-        def attended(layer: int) -> Attended:
-            y, (q, k, v) = qkv(layer)
-            return Attended(q, k, v, y, grid, self.model.prefix_tokens, middle, proxied)
-
-        return attended
-
-    def _proxied(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Patch features of the second model, through its final norm, for the same pictures in its own normalisation."""
-        assert self.proxy is not None
-        p = self.proxy.patch_size
-        size = (images.shape[-2] // p * p, images.shape[-1] // p * p)
-        if size != tuple(images.shape[-2:]):
-            images = F.interpolate(images, size=size, mode="bilinear", align_corners=False)
-        features = self.proxy.last_tokens(self.proxy.normalize(self.model.denormalize(images)))
-        return features[:, self.proxy.prefix_tokens :].to(self.model.device), self.proxy.grid(size)
-
-    def _features(self, shared: _Shared, recipe: Recipe) -> Tensor:
-        x = shared.stream(recipe)
-        patches = 0 if any(name == "proxy" for name, _ in recipe.terms) else self.model.prefix_tokens
-        features = F.normalize(self.model.project(self.model.final_norm(x)).float(), dim=-1)  # (B, L, E)
+    def _features(self, shared: _Shared, recipe: Recipe) -> tuple[Tensor, Tensor | None]:
+        """A recipe's features in the text space, and what its stages keep for the whole picture."""
+        if recipe.pipeline:
+            x, prefix = shared.staged(recipe), 0
+        else:
+            x, prefix = shared.stream(recipe), 0 if recipe.elsewhere else self.model.prefix_tokens
+        keepsakes = [
+            keepsake for stage in recipe.merged if (keepsake := stage.keep(x[:, prefix:], shared.trunk)) is not None
+        ]
+        normed = x if recipe.joins_normed else self.model.final_norm(x)
+        features = F.normalize(self.model.project(normed).float(), dim=-1)  # (B, L, E)
+        patches = features[:, prefix:]
         if recipe.cls_weight:
-            return features[:, patches:] + recipe.cls_weight * features[:, :1]
-        return features[:, patches:]
+            patches = patches + recipe.cls_weight * features[:, :1]
+        return patches, keepsakes[0] if keepsakes else None
 
 
 class _Shared:
     """Everything that several recipes have in common, for one batch: computed on first use, kept until the batch is done."""
 
-    def __init__(self, model: Backbone, inputs: dict[int, BlockInput], attended: Callable[[int], Attended]) -> None:
-        self.model, self.inputs, self._attended = model, inputs, attended
-        self._blocks: dict[int, Attended] = {}
+    def __init__(self, trunk: Trunk) -> None:
+        self.trunk, self.model, self.inputs = trunk, trunk.model, trunk.inputs
         self._values: dict[tuple[int, str], Tensor] = {}
         self._x_attn: dict[tuple[int, Affinity], Tensor] = {}
+        self._staged: dict[Recipe, Tensor] = {}  # what attention gave out at the patches, of recipes with stages
 
-    def block(self, layer: int) -> Attended:
-        """q, k, v of a layer."""
-        if layer not in self._blocks:
-            self._blocks[layer] = self._attended(layer)
-        return self._blocks[layer]
-
-    def values(self, layer: int, product: str) -> Tensor:
+    def values(self, layer: int, name: str) -> Tensor:
         """A·v of one product, (B, heads, L, C)."""
-        if (layer, product) not in self._values:
-            self._values[layer, product] = PRODUCTS[product](self.block(layer))
-        return self._values[layer, product]
+        if (layer, name) not in self._values:
+            self._values[layer, name] = product(name)(self.trunk.attended(layer))
+        return self._values[layer, name]
 
     def x_attn(self, layer: int, terms: Affinity) -> Tensor:
         """Proj(Σ w·A·v): the sum is taken before the projection, so its bias counts once. (B, L, D)."""
@@ -183,15 +168,48 @@ class _Shared:
                 self.values(layer, name) * weight if weight != 1 else self.values(layer, name) for name, weight in terms
             ]
             total = weighted[0] if len(weighted) == 1 else torch.stack(weighted).sum(0)
-            self._x_attn[layer, terms] = self.model.blocks[layer - 1].output(total, self.block(layer).y)
+            self._x_attn[layer, terms] = self.model.blocks[layer - 1].output(total, self.trunk.attended(layer).y)
         return self._x_attn[layer, terms]
+
+    def staged(self, recipe: Recipe) -> Tensor:
+        """What a recipe with stages around the last block hands on at the patches, (B, N, D)."""
+        tokens = self.trunk.tokens(recipe.reads(self.model.depth))
+        for before in recipe.before:
+            tokens = before(tokens)
+        block, seen = self.model.blocks[tokens.layer - 1], tokens.seen
+
+        def attend(seen: Attended) -> Tensor:
+            return recipe.alpha * attention_output(seen, recipe.terms)
+
+        def after(x: Tensor, cls: Tensor) -> Tensor:
+            for stage in recipe.after:
+                x = stage(x, cls, tokens)
+            return x
+
+        left_out = 0 if recipe.elsewhere else seen.prefix
+        x = attend(seen)
+        self._staged[recipe.nameless] = x[:, left_out:]
+        if recipe.residual:
+            x = x + tokens.x[:, tokens.x.shape[1] - x.shape[1] :]
+        if recipe.ffn:
+            x = x + block.ffn(x)
+        x = after(x[:, left_out:], tokens.x[:, :1])
+        if recipe.joins_normed:
+            x = self.model.final_norm(x)
+        for beside in recipe.beside:
+            added, cls = beside(tokens, attend)
+            added = added[:, left_out:] if cls is None else after(added[:, left_out:], cls)
+            x = x + (beside.weight * self.model.final_norm(added) if recipe.joins_normed else added)
+        return x
 
     def norms(self, recipe: Recipe) -> Tensor:
         """Frobenius norms of X_res and X_attn on the patches of the block that a recipe reads, (B, 2)."""
         last = recipe.reads(self.model.depth)
-        maps = self.inputs[last].x[:, self.model.prefix_tokens :], self.x_attn(last, recipe.terms)
-        if maps[1].shape[1] == self.inputs[last].x.shape[1]:  # a proxy's grid has no prefix tokens
-            maps = maps[0], maps[1][:, self.model.prefix_tokens :]
+        x_res = self.inputs[last].x
+        x_attn = self._staged[recipe.nameless] if recipe.pipeline else self.x_attn(last, recipe.terms)
+        if not recipe.pipeline and x_attn.shape[1] == x_res.shape[1]:  # a proxy's grid has no prefix tokens
+            x_attn = x_attn[:, self.model.prefix_tokens :]
+        maps = x_res[:, self.model.prefix_tokens :], x_attn
         return torch.stack([x.float().norm(dim=(1, 2)) for x in maps], -1)
 
     def stream(self, recipe: Recipe) -> Tensor:

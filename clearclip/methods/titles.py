@@ -16,6 +16,8 @@ METHOD_LABEL = {
     "segearth_ov": "SegEarth-OV",
     "resclip": "ResCLIP (in part)",
     "proxyclip": "ProxyCLIP",
+    "sc_clip": "SC-CLIP",
+    "sfp": "SFP",
 }
 
 

@@ -144,6 +144,7 @@ KNOBS = {  # of recipes; what an older file lacks has its default
         "stream": replace(WHOLE, low=1),
         "layer": WHOLE,
         "cls_weight": replace(NUMBER, missing=False),
+        "stages": TEXT,
     }.items()
 }
 

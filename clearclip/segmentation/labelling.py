@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clearclip.segmentation.windows import PatchLogits
+from clearclip.methods.windows import PatchLogits
 
 TEMPERATURE = 50.0  # what the cosines are multiplied with before the softmax
 AT_ONCE = {"cpu": 2**17}  # values of full-size maps that are made at a time: a CPU is fastest within its cache, …

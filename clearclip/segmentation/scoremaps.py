@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from clearclip.errors import UserError
+from clearclip.methods.windows import PatchLogits
 from clearclip.segmentation.labelling import class_scores, enlarged, names_in_parts, scaled
-from clearclip.segmentation.windows import PatchLogits
 
 AT_ONCE = 2**25  # values of a piece: 128 MiB, of which a few copies exist at a time
 WHOLE = 2**30  # values that are given as one array at most: 4 GiB

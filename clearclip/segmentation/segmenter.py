@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from skimage.filters import threshold_otsu
 from torch import Tensor
@@ -13,6 +14,8 @@ from torch import Tensor
 from clearclip.errors import UserError
 from clearclip.methods.dense import DenseEncoder
 from clearclip.methods.recipes import Recipe
+from clearclip.methods.stages.stage import Picture
+from clearclip.methods.windows import Encoded, PatchLogits, Windows, logits_of_windows, resize
 from clearclip.models.finite import require_finite
 from clearclip.models.memory import refuse_too_large
 from clearclip.models.wrap import ModelLike, as_backbone
@@ -21,7 +24,6 @@ from clearclip.segmentation.result import Segmentation
 from clearclip.segmentation.scoremaps import ScoreMaps
 from clearclip.segmentation.text import class_names, embed
 from clearclip.segmentation.text_embeddings import given_queries, text_embeddings
-from clearclip.segmentation.windows import Encoded, PatchLogits, Windows, logits_of_windows, resize
 
 BACKGROUND = "background"
 
@@ -112,12 +114,18 @@ class Segmenter:
         ]
 
     @torch.inference_mode()
-    def logits(self, pictures: Sequence[Image.Image], names: Sequence[str] = ()) -> Iterator[dict[str, PatchLogits]]:
+    def logits(
+        self,
+        pictures: Sequence[Image.Image],
+        names: Sequence[str] = (),
+        regions: Sequence[np.ndarray] | None = None,
+    ) -> Iterator[dict[str, PatchLogits]]:
         """Cosines of every name at the resized pictures' patches, for each picture and recipe.
 
         Args:
             pictures: of any sizes; they are held together, and their windows share forward passes.
             names: what messages call the pictures, by default picture 0, picture 1, …
+            regions: for recipes that need them, a label for every pixel of each picture, (H, W), below 0 for none.
 
         Raises: `UserError` for values that are not finite, before anything is made of them.
         """
@@ -128,21 +136,44 @@ class Segmenter:
             pixels = torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1).to(self.model.device)
             size = self.windows.resized(picture.height, picture.width)
             prepared.append(self.model.normalize(resize(pixels, size) / 255))
+        cut = None if regions is None else [self._region(region) for region in regions]
+        if cut is None and any(recipe.needs_regions for recipe in self.encoder.recipes):
+            wanting = ", ".join(recipe.name for recipe in self.encoder.recipes if recipe.needs_regions)
+            raise UserError(f"recipe {wanting}: it needs regions, a label for every pixel of each picture.")
         by_picture = list(
-            logits_of_windows(prepared, self.windows, self.model.patch_size, self._encode, self.batch_size)
+            logits_of_windows(prepared, self.windows, self.model.patch_size, self._encode, self.batch_size, cut)
         )
         finite = torch.stack([torch.stack([part.finite for part in logits.values()]) for logits in by_picture])
         sites = [f"the features of recipe {name}" for name in by_picture[0]]
         require_finite(finite, names or [f"picture {i}" for i in range(len(pictures))], sites, self.model)
-        yield from by_picture
+        for image, by_recipe in zip(prepared, by_picture, strict=True):
+            yield self._merged(by_recipe, image)
 
-    def _encode(self, crops: Tensor) -> dict[str, Encoded]:
-        size = (crops.shape[-2], crops.shape[-1])
-        features, norms = self.encoder.encode(crops, self.norms)
-        return {
-            name: Encoded(self.queries.embeddings @ patches.mT, self.encoder.grid(name, size), norms.get(name))
-            for name, patches in features.items()
-        }
+    def _region(self, region: np.ndarray) -> Tensor:
+        """A label for every pixel of a picture at the size of its windows, (H', W') int64."""
+        labels = torch.from_numpy(np.asarray(region).astype(np.int64)).to(self.model.device)
+        size = self.windows.resized(labels.shape[0], labels.shape[1])
+        return F.interpolate(labels[None, None].double(), size=size, mode="nearest")[0, 0].long()
+
+    def _encode(self, crops: Tensor, regions: Tensor | None) -> dict[str, Encoded]:
+        size, queries = (crops.shape[-2], crops.shape[-1]), self.queries
+        dense = self.encoder.encode(crops, self.norms, regions, queries.embeddings, queries.owner)
+        encoded = {}
+        for recipe in self.encoder.recipes:
+            name = recipe.name
+            scores = queries.embeddings @ dense.features[name].mT  # (B, Q, N)
+            for stage in recipe.scoring:
+                scores = stage(scores, dense.trunk)
+            encoded[name] = Encoded(scores, self.encoder.grid(name, size), dense.norms.get(name), dense.kept.get(name))
+        return encoded
+
+    def _merged(self, by_recipe: dict[str, PatchLogits], image: Tensor) -> dict[str, PatchLogits]:
+        """The logits of a picture, its image (3, H', W'), after those stages that see all of its windows."""
+        picture = Picture(image, self.model, self.encoder.proxy, self.queries.embeddings, self.queries.owner)
+        for recipe in self.encoder.recipes:
+            for stage in recipe.merged:
+                by_recipe[recipe.name] = stage(by_recipe[recipe.name], picture)
+        return by_recipe
 
     def _segmentation(self, picture: Image.Image, name: str, logits: PatchLogits) -> Segmentation:
         classes = self.queries.classes

@@ -21,10 +21,10 @@ from analysis.prototypes.nearest import prototypes as finished
 from analysis.prototypes.run import measure, measure_models
 from clearclip.datasets import Sample, load
 from clearclip.errors import UserError
+from clearclip.methods.windows import PatchLogits
 from clearclip.models.block import FEATURES
 from clearclip.runs import unfinished_files
 from clearclip.segmentation.labelling import class_labels
-from clearclip.segmentation.windows import PatchLogits
 
 SIZES = [(48, 64), (48, 64), (64, 40), (48, 64), (48, 64), (37, 51)]
 

@@ -20,9 +20,9 @@ from clearclip.evaluation import run as evaluation
 from clearclip.evaluation.run import evaluate
 from clearclip.evaluation.scores import iou_scores
 from clearclip.methods.recipes import RECIPES, Recipe
+from clearclip.methods.windows import Windows
 from clearclip.pictures import BadImage
 from clearclip.segmentation.segmenter import Segmenter
-from clearclip.segmentation.windows import Windows
 
 CLASSES = ["background", "cat|kitten", "grass", "sky", "rocket"]
 QUIET = {"prompts": "photo", "progress": False}

@@ -9,6 +9,7 @@ import open_clip
 import pytest
 import timm
 import torch
+from small_models import OBLONG, SQUARE, Head, block_inputs, close, dense, noisy, pictures, split
 from torch.nn.functional import normalize
 
 from analysis.probes.probe import Probe
@@ -17,54 +18,8 @@ from clearclip.errors import UserError
 from clearclip.methods.affinity import PRODUCTS
 from clearclip.methods.dense import DenseEncoder
 from clearclip.methods.recipes import RECIPES, Recipe, feature_recipe, recipe
-from clearclip.models import position
 from clearclip.models.backbone import Weights
 from clearclip.models.block import FEATURES
-
-SQUARE, OBLONG = (32, 32), (24, 40)  # 4 × 4 and 3 × 5 patches of 8 pixels
-
-
-def config(layers):
-    """A CLIP of `layers` blocks, small enough for loops."""
-    return {
-        "embed_dim": 48,
-        "quick_gelu": True,
-        "vision_cfg": {"image_size": 32, "layers": layers, "width": 64, "head_width": 16, "patch_size": 8},
-        "text_cfg": {"context_length": 77, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1},
-    }
-
-
-def noisy(backbone):
-    """Noise on biases and norms, and weights under which neither tokens nor attention are uniform."""
-    generator = torch.Generator().manual_seed(2)
-    for name, parameter in backbone.model.named_parameters():
-        if parameter.ndim == 1:
-            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.3)
-        elif parameter.ndim == 4 or (parameter.ndim == 2 and "embed" not in name):
-            parameter.mul_(1.5 * parameter[0].numel() ** -0.5 / parameter.std())
-    return backbone
-
-
-@pytest.fixture(scope="module")
-def registered():
-    with pytest.MonkeyPatch.context() as patch:
-        for layers in (6, 12):
-            patch.setitem(open_clip.factory._MODEL_CONFIGS, f"tiny{layers}", config(layers))
-        yield
-
-
-@pytest.fixture(scope="module")
-def clip(registered):
-    return noisy(load("open_clip:tiny12", random=True, device="cpu"))
-
-
-@pytest.fixture(scope="module")
-def dino():
-    """A small vision model whose patches differ: at random, all would look alike to it."""
-    backbone = noisy(load("timm:test_vit", random=True, device="cpu"))
-    backbone.vit.patch_embed.proj.weight.mul_(8)
-    backbone.vit.norm.bias.zero_()
-    return backbone
 
 
 def small_timm(name):
@@ -103,43 +58,11 @@ def blip():
     return noisy(BlipBackbone("tiny_blip", model, Weights("random", "0" * 64, True), normalisation))
 
 
-def pictures(size, batch=2):
-    """Different noise in every image."""
-    return torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(1))
-
-
-def close(a, b, tolerance=2e-5):
-    return a.shape == b.shape and (a - b).abs().max() <= tolerance * b.abs().max()
-
-
-def dense(model, images, *which, proxy=None):
-    """The features of one recipe, or of several by name."""
-    features = DenseEncoder(model, which, proxy)(images)
-    return features if len(which) > 1 else next(iter(features.values()))
-
-
 def encoded(model, images, **knobs):
     return dense(model, images, Recipe("mine", **knobs))
 
 
 # the loop ------------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Head:
-    """What one head of one image sees, (L, C), with y = LN1(x) (L, D), before the heads are parted."""
-
-    q: torch.Tensor
-    k: torch.Tensor
-    v: torch.Tensor
-    y: torch.Tensor
-    grid: tuple
-    middle: tuple = ()  # q and k of the middle blocks, of this head
-    features: torch.Tensor | None = None  # DINO's patches (h'w', D') …
-    proxy_grid: tuple | None = None  # … and their grid
-
-    def softmax(self, a, b):
-        return (a @ b.T / a.shape[1] ** 0.5).softmax(1)
 
 
 def gem(head):
@@ -185,20 +108,6 @@ AFFINITIES = {
 LOOPED = [*AFFINITIES, "maskclip+clearclip", "sclip+clearclip", "gem+clearclip"]
 
 
-def split(block, x):
-    """y and, for every head, q, k and v, straight from the weights of open_clip's block."""
-    y = block.ln_1(x)
-    D = y.shape[1]
-    rows = torch.cat([y, y, y], 1).split(D, 1)
-    q, k, v = (
-        r @ w.T + b
-        for r, w, b in zip(rows, block.attn.in_proj_weight.split(D), block.attn.in_proj_bias.split(D), strict=True)
-    )
-    C = D // block.attn.num_heads
-    heads = [tuple(t[:, h * C : (h + 1) * C] for t in (q, k, v)) for h in range(block.attn.num_heads)]
-    return y, heads
-
-
 def attend(block, x, affinity, grid, middle=()):
     """Proj(A·v) of one image (L, D), head by head."""
     y, heads = split(block, x)
@@ -211,13 +120,8 @@ def attend(block, x, affinity, grid, middle=()):
 
 def loop_stream(visual, image, name, affinity):
     """What a recipe hands to the final norm, for one image of float64."""
-    patches = visual.conv1(image[None])[0]
-    grid = tuple(patches.shape[1:])
-    tokens = torch.cat([visual.class_embedding[None], patches.flatten(1).T])
-    positions = position.interpolate(visual.positional_embedding.float(), grid).double()
-    blocks, inputs = visual.transformer.resblocks, [visual.ln_pre(tokens + positions)]
-    for block in blocks[:-1]:
-        inputs.append(block(inputs[-1][None])[0])
+    grid, inputs = block_inputs(visual, image)
+    blocks = visual.transformer.resblocks
     middle = [(blocks[i - 1], inputs[i - 1]) for i in (6, 7, 8, 9)] if name == "resclip" else []
     if name in ("clip_surgery", "gem"):
         x = inputs[-6]

@@ -1,12 +1,15 @@
 """Recipes written into a Dataset, read back, and compared by what they compute."""
 
+import shlex
 from dataclasses import fields, replace
 
 import pytest
 import xarray as xr
 
 from clearclip.errors import UserError
+from clearclip.methods import stages
 from clearclip.methods.recipes import RECIPES, Recipe, feature_recipe, recipe, recipes
+from clearclip.methods.stages import AddCls, Branch, PatchesOnly
 
 # every knob at a value that is not its default
 TURNED = {
@@ -19,6 +22,7 @@ TURNED = {
     "stream": 3,
     "layer": 7,
     "cls_weight": -0.3,
+    "stages": (PatchesOnly(), Branch(blocks=(4, 5), how="mean"), AddCls(weight=0.5)),
 }
 # knobs that another one has to go with
 TOGETHER = {"stream": {"ffn": False}}
@@ -48,7 +52,7 @@ def test_the_coordinates_have_the_names_of_the_format():
     coords = Recipe.to_coords(MANY)
     assert set(coords) == {
         *("recipe", "attention", "residual", "ffn", "alpha", "beta", "normalize_residual", "stream", "layer"),
-        "cls_weight",
+        *("cls_weight", "stages"),
     }
     assert coords["layer"][1][0] == 0 and "0 for the last" in coords["layer"][2]["long_name"]
 
@@ -78,7 +82,8 @@ def test_a_recipe_without_a_layer_reads_the_last_one_of_any_model():
 @pytest.mark.parametrize("knob", TURNED)
 def test_every_knob_is_turned_in_words(knob):
     given = {knob: TURNED[knob], **TOGETHER.get(knob, {})}
-    words = " ".join(f"{name}={str(value).replace(' ', '')}" for name, value in given.items())
+    facts = replace(RECIPES["clip"], **given).facts | given | {"stages": stages.write(given.get("stages", ()))}
+    words = shlex.join(f"{name}={facts[name]}" for name in given)
     turned = recipe(f"clip {words}")
     assert turned.name == f"clip {words}" and turned.same(replace(RECIPES["clip"], **given))
 

@@ -9,10 +9,10 @@ from skimage import data
 
 import clearclip
 from clearclip.datasets import load
+from clearclip.methods.windows import PatchLogits, Windows
 from clearclip.segmentation import labelling
 from clearclip.segmentation.labelling import class_labels, class_scores, scaled
 from clearclip.segmentation.segmenter import Segmenter
-from clearclip.segmentation.windows import PatchLogits, Windows
 
 NAMES = ["apple|ball", "grass|tree|leaf", "sky", "water|fish", "sand", "stone|brick"]
 

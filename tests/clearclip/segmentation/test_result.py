@@ -5,10 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
+from clearclip.methods.windows import PatchLogits
 from clearclip.segmentation.overlay import Row, class_colors, explained, handles, palette
 from clearclip.segmentation.result import Segmentation, overlaid, side_by_side
 from clearclip.segmentation.scoremaps import ScoreMaps
-from clearclip.segmentation.windows import PatchLogits
 
 
 def made(labels, classes, random_weights=True):

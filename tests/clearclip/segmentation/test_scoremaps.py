@@ -8,10 +8,10 @@ import torch
 from commands import process
 
 from clearclip.errors import UserError
+from clearclip.methods.windows import PatchLogits, Windows
 from clearclip.segmentation import scoremaps
 from clearclip.segmentation.labelling import class_scores, enlarged, scaled
 from clearclip.segmentation.scoremaps import ScoreMaps
-from clearclip.segmentation.windows import PatchLogits, Windows
 
 
 def made(size, names, classes, windows=Windows(64, 200, 64, 32), patch=8):  # noqa: B008
@@ -83,7 +83,7 @@ MEMORY = """
 import resource, sys
 import numpy as np, torch
 from clearclip.segmentation import scoremaps
-from clearclip.segmentation.windows import PatchLogits
+from clearclip.methods.windows import PatchLogits
 
 torch.set_num_threads(1)
 scoremaps.AT_ONCE = 2**20

@@ -10,6 +10,7 @@ from skimage.filters import threshold_otsu
 from clearclip import load
 from clearclip.errors import UserError
 from clearclip.methods.dense import DenseEncoder
+from clearclip.methods.windows import Windows
 from clearclip.pictures import BadImage
 from clearclip.pixels import as_picture
 from clearclip.segmentation.labelling import class_scores, scaled
@@ -17,7 +18,6 @@ from clearclip.segmentation.overlay import palette
 from clearclip.segmentation.result import Segmentation
 from clearclip.segmentation.segmenter import Segmenter
 from clearclip.segmentation.text import embed
-from clearclip.segmentation.windows import Windows
 
 CLASSES = "woman|astronaut, rocket, flag"
 WHOLE = Windows(64, 256, 64, 32)  # a square picture is one window

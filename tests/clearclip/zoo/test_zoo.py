@@ -325,7 +325,7 @@ def test_knn_against_scikit_style_voting():
 def test_the_exam_asks_what_a_segmentation_answers():
     """mIoU of the patches of an enlarged picture, against labels of the product at the middle of each patch."""
     from clearclip import Segmenter, load
-    from clearclip.segmentation.windows import Windows
+    from clearclip.methods.windows import Windows
 
     exam = Exam(count=4)
     answers = exam(build_clip_tiny())

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from clearclip import load
 from clearclip.errors import UserError
-from clearclip.segmentation.windows import Encoded, Windows, logits_of_windows, resize
+from clearclip.methods.windows import Encoded, Windows, logits_of_windows, resize
 
 sizes = st.tuples(st.integers(1, 90), st.integers(1, 90))
 
@@ -126,7 +126,7 @@ def test_a_picture_of_the_right_size_is_left_alone():
 PATCH = 4
 
 
-def fake(crops):
+def fake(crops, regions=None):
     """Logits of two recipes of different grids from the crops alone: means of patches, and of patches of half the side."""
     assert crops.shape[-2] % PATCH == crops.shape[-1] % PATCH == 0
     result = {}
@@ -150,7 +150,7 @@ def by_hand(picture, cut):
             above, before = extra_h // 2, extra_w // 2
             padded = torch.zeros(3, h + extra_h, w + extra_w)
             padded[:, above : above + h, before : before + w] = crop
-            logits, grid, _ = fake(padded[None])[name]
+            logits, grid, *_ = fake(padded[None])[name]
             maps = F.interpolate(logits.reshape(1, 4, *grid), padded.shape[-2:], mode="bilinear")[0]
             for y in range(h):
                 for x in range(w):
@@ -212,7 +212,7 @@ def test_joining_of_any_size(size, crop, data):
 def test_what_is_padded_with_zeros(size, pad):
     seen = []
     picture = noise(size)
-    joined([picture], Windows(crop=8, stride=8), encode=lambda crops: seen.append(crops) or fake(crops))
+    joined([picture], Windows(crop=8, stride=8), encode=lambda crops, regions: seen.append(crops) or fake(crops))
     assert len(seen) == 1 and torch.equal(seen[0][0], F.pad(picture, pad))
 
 
@@ -238,7 +238,7 @@ def test_windows_of_all_pictures_fill_the_batches():
     calls = []
     pictures = [noise((16, 24)), noise((16, 16)), noise((24, 16))]  # 2 + 1 + 2 windows of one shape
     cut = Windows(crop=16, stride=8)
-    joined(pictures, cut, 4, lambda crops: calls.append(len(crops)) or fake(crops))
+    joined(pictures, cut, 4, lambda crops, regions: calls.append(len(crops)) or fake(crops))
     assert calls == [4, 1]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,8 @@ from torch import Tensor
 
 from clearclip.errors import UserError
 from clearclip.models.backbone import Backbone
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class Encoded(NamedTuple):
     logits: Tensor  # (B, Q, rows · columns)
     grid: tuple[int, int]
     norms: Tensor | None = None  # (B, 2), of X_res and X_attn, where they are asked for
+    kept: Tensor | None = None  # (B, K, rows, columns), what a stage wants of every window once the picture is complete
 
 
 @dataclass(frozen=True)
@@ -88,13 +91,15 @@ class PatchLogits:
     """Cosines of every name at the patches of a picture's windows, from which maps of single names are made when needed.
 
     ``windows`` are boxes of the resized picture and their logits (Q, rows, columns); ``size`` is the resized picture's.
-    ``norms`` (windows, 2) are those of X_res and X_attn, None unless asked for.
+    ``norms`` (windows, 2) are those of X_res and X_attn, None unless asked for; ``kept`` (windows, K, rows, columns) is what a
+    stage of the recipe wants to have of each window.
     """
 
     windows: list[tuple[Box, Tensor]]
     size: tuple[int, int]
     patch: int
     norms: Tensor | None = None
+    kept: list[Tensor] | None = None
 
     def __len__(self) -> int:
         """How many names there are."""
@@ -134,12 +139,14 @@ def logits_of_windows(
     pictures: list[Tensor],
     windows: Windows,
     patch: int,
-    encode: Callable[[Tensor], dict[str, Encoded]],
+    encode: Callable[[Tensor, Tensor | None], dict[str, Encoded]],
     batch_size: int = 8,
+    regions: list[Tensor] | None = None,
 ) -> Iterator[dict[str, PatchLogits]]:
     """Cut normalised pictures (3, H, W) into windows and encode windows of all of them together.
 
-    `encode` maps crops (B, 3, h, w), both sides multiples of `patch`, to logits for each recipe. A crop whose side is no
+    `encode` maps crops (B, 3, h, w), both sides multiples of `patch`, and their part of `regions` (H, W) if there are any, with
+    -1 beyond the picture, to logits for each recipe. A crop whose side is no
     multiple of the patch is zero-padded evenly on both sides, which is cut back from its map.
 
     Yields for each picture, in order, the logits of each recipe.
@@ -149,28 +156,49 @@ def logits_of_windows(
     for i, several in enumerate(boxes):  # windows of one shape go through the model together
         for j, box in enumerate(several):
             shapes.setdefault((box[2] - box[0], box[3] - box[1]), []).append((i, j))
-    seen: dict[tuple[int, int], dict[str, tuple[Tensor, Tensor | None]]] = {}
+    seen: dict[tuple[int, int], dict[str, Encoded]] = {}
     for (height, width), group in shapes.items():
         pad = _padding(height, width, patch)
         for start in range(0, len(group), batch_size):
             part = group[start : start + batch_size]
-            crops = torch.stack(
-                [pictures[i][:, boxes[i][j][0] :, boxes[i][j][1] :][:, :height, :width] for i, j in part]
-            )
-            for name, (logits, grid, norms) in encode(F.pad(crops, pad)).items():
+            crops = F.pad(_cut(pictures, boxes, part, (height, width)), pad)
+            labels = None if regions is None else F.pad(_cut(regions, boxes, part, (height, width)), pad, value=-1)
+            for name, encoded in encode(crops, labels).items():
                 for which, place in enumerate(part):
-                    about = None if norms is None else norms[which]
-                    seen.setdefault(place, {})[name] = logits[which].unflatten(-1, grid), about
+                    seen.setdefault(place, {})[name] = _of_one(encoded, which)
     for i, (picture, several) in enumerate(zip(pictures, boxes, strict=True)):
         yield {
             name: PatchLogits(
-                [(box, seen[i, j][name][0]) for j, box in enumerate(several)],
+                [(box, seen[i, j][name].logits) for j, box in enumerate(several)],
                 (picture.shape[-2], picture.shape[-1]),
                 patch,
-                None if norms is None else torch.stack([seen[i, j][name][1] for j in range(len(several))]),  # type: ignore[misc]
+                _all([seen[i, j][name].norms for j in range(len(several))], torch.stack),
+                _all([seen[i, j][name].kept for j in range(len(several))], list),
             )
-            for name, (_, norms) in seen[i, 0].items()
+            for name in seen[i, 0]
         }
+
+
+def _cut(images: list[Tensor], boxes: list[list[Box]], places: list[tuple[int, int]], size: tuple[int, int]) -> Tensor:
+    """Windows of one size out of several images, (B, …, height, width)."""
+    height, width = size
+    return torch.stack([images[i][..., boxes[i][j][0] :, boxes[i][j][1] :][..., :height, :width] for i, j in places])
+
+
+def _of_one(encoded: Encoded, which: int) -> Encoded:
+    """One window of a batch, its logits (Q, rows, columns)."""
+    return Encoded(
+        encoded.logits[which].unflatten(-1, encoded.grid),
+        encoded.grid,
+        None if encoded.norms is None else encoded.norms[which],
+        None if encoded.kept is None else encoded.kept[which],
+    )
+
+
+def _all(parts: list[Tensor | None], join: Callable[[list[Tensor]], T]) -> T | None:
+    """The parts of all windows together, None where there are none."""
+    there = [part for part in parts if part is not None]
+    return join(there) if there else None
 
 
 def _padding(height: int, width: int, patch: int) -> tuple[int, int, int, int]:

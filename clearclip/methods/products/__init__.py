@@ -1,0 +1,7 @@
+"""Affinities with parameters, one file each: `PARAMETRIC` holds their classes by name."""
+
+from clearclip.methods.products.middle import Middle
+from clearclip.methods.products.proxy import Proxy
+from clearclip.methods.products.similarity import Similarity
+
+PARAMETRIC = {kind.__name__: kind for kind in (Middle, Proxy, Similarity)}

@@ -1,0 +1,52 @@
+"""Affinities of middle blocks, borrowed by the last one (ResCLIP, ITACLIP)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from clearclip.errors import UserError
+from clearclip.methods.products.product import Product
+from clearclip.methods.trunk import Attended, scaled
+
+
+@dataclass(frozen=True, repr=False)
+class Middle(Product):
+    """mean over blocks b of Σ softmax(s·u_b·w_bᵀ)·v, for pairs u, w of q, k and v.
+
+    Args:
+        blocks: which blocks of a 12-block model, counted from 1; in another one as far up.
+        pairs: which products of q and k each of them adds, "qk" or "qq kk".
+
+    >>> Middle(pairs="qq kk")
+    Middle(pairs='qq kk')
+    """
+
+    blocks: tuple[int, ...] = (6, 7, 8, 9)
+    pairs: str = "qk"
+
+    def __post_init__(self) -> None:
+        if not self.blocks or not all(len(pair) == 2 and set(pair) <= set("qkv") for pair in self._pairs):
+            raise UserError(f"{self!r}: at least one block, and pairs of q, k and v, such as qk or qq kk.")
+
+    @property
+    def _pairs(self) -> list[str]:
+        return self.pairs.split()
+
+    def layers(self, depth: int) -> list[int]:
+        """The blocks that it borrows from."""
+        return sorted({scaled(block, depth) for block in self.blocks})
+
+    def __call__(self, seen: Attended) -> Tensor:
+        """A·v, (B, heads, L, C)."""
+        trunk = seen.tokens.trunk
+        left_out = trunk.prefix - seen.prefix
+        values = []
+        for layer in self.layers(trunk.model.depth):
+            block = trunk.attended(layer)
+            of = {"q": block.q[:, :, left_out:], "k": block.k[:, :, left_out:], "v": block.v[:, :, left_out:]}
+            parts = [seen.softmax(of[pair[0]], of[pair[1]]) for pair in self._pairs]
+            values.append(parts[0] if len(parts) == 1 else torch.stack(parts).sum(0))
+        return torch.stack(values).mean(0)

@@ -1,0 +1,37 @@
+"""What a product with parameters is: one way to get A·v, written down as it is called, such as Similarity(layer=9)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from clearclip.errors import UserError
+from clearclip.methods.trunk import Attended
+from clearclip.methods.written import Written
+from clearclip.models.backbone import Backbone
+
+
+@dataclass(frozen=True, repr=False)
+class Product(Written, ABC):
+    """One affinity of the last block."""
+
+    elsewhere: ClassVar[bool] = False  # its patches lie on the second model's grid, and no other token is there
+    patches_only: ClassVar[bool] = False  # it speaks of patches, so the recipe must leave the CLS out
+    needs_guide: ClassVar[bool] = False  # a second model
+    needs_regions: ClassVar[bool] = False  # a label for every pixel
+
+    @abstractmethod
+    def __call__(self, seen: Attended) -> Tensor:
+        """A·v, (B, heads, L, C)."""
+
+    def layers(self, depth: int) -> list[int]:
+        """The blocks whose inputs it looks at, counted from 1, in a model of this depth."""
+        return []
+
+    def check(self, model: Backbone, guide: Backbone | None) -> None:
+        """Refuse a model that cannot serve, with `UserError`."""
+        if self.needs_guide and guide is None:
+            raise UserError(f'{self} needs a second model, such as proxy=clearclip.load("dino_vitb8").')

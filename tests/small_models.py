@@ -1,0 +1,106 @@
+"""Models small enough for slow loops, and what these loops share: heads, inputs of blocks, comparisons."""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+
+from clearclip.methods.dense import DenseEncoder
+from clearclip.models import position
+
+SQUARE, OBLONG = (32, 32), (24, 40)  # 4 × 4 and 3 × 5 patches of 8 pixels
+
+
+def config(layers):
+    """A CLIP of `layers` blocks, small enough for loops."""
+    return {
+        "embed_dim": 48,
+        "quick_gelu": True,
+        "vision_cfg": {"image_size": 32, "layers": layers, "width": 64, "head_width": 16, "patch_size": 8},
+        "text_cfg": {"context_length": 77, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1},
+    }
+
+
+def noisy(backbone):
+    """Noise on biases and norms, and weights under which neither tokens nor attention are uniform."""
+    generator = torch.Generator().manual_seed(2)
+    for name, parameter in backbone.model.named_parameters():
+        if parameter.ndim == 1:
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.3)
+        elif parameter.ndim == 4 or (parameter.ndim == 2 and "embed" not in name):
+            parameter.mul_(1.5 * parameter[0].numel() ** -0.5 / parameter.std())
+    return backbone
+
+
+def pictures(size, batch=2):
+    """Different noise in every image."""
+    return torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(1))
+
+
+def close(a, b, tolerance=2e-5):
+    return a.shape == b.shape and (a - b).abs().max() <= tolerance * b.abs().max()
+
+
+def dense(model, images, *which, proxy=None):
+    """The features of one recipe, or of several by name."""
+    features = DenseEncoder(model, which, proxy)(images)
+    return features if len(which) > 1 else next(iter(features.values()))
+
+
+@dataclass
+class Head:
+    """What one head of one image sees, (L, C), with y = LN1(x) (L, D), before the heads are parted."""
+
+    q: torch.Tensor
+    k: torch.Tensor
+    v: torch.Tensor
+    y: torch.Tensor
+    grid: tuple
+    middle: tuple = ()  # q and k of the middle blocks, of this head
+    features: torch.Tensor | None = None  # DINO's patches (h'w', D') …
+    proxy_grid: tuple | None = None  # … and their grid
+
+    def softmax(self, a, b):
+        return (a @ b.T / a.shape[1] ** 0.5).softmax(1)
+
+
+def split(block, x):
+    """y and, for every head, q, k and v, straight from the weights of open_clip's block."""
+    y = block.ln_1(x)
+    D = y.shape[1]
+    rows = torch.cat([y, y, y], 1).split(D, 1)
+    q, k, v = (
+        r @ w.T + b
+        for r, w, b in zip(rows, block.attn.in_proj_weight.split(D), block.attn.in_proj_bias.split(D), strict=True)
+    )
+    C = D // block.attn.num_heads
+    heads = [tuple(t[:, h * C : (h + 1) * C] for t in (q, k, v)) for h in range(block.attn.num_heads)]
+    return y, heads
+
+
+def block_inputs(visual, image):
+    """The grid and the inputs (L, D) of all blocks of open_clip's tower, for one image of float64."""
+    patches = visual.conv1(image[None])[0]
+    grid = tuple(patches.shape[1:])
+    tokens = torch.cat([visual.class_embedding[None], patches.flatten(1).T])
+    positions = position.interpolate(visual.positional_embedding.float(), grid).double()
+    inputs = [visual.ln_pre(tokens + positions)]
+    for block in visual.transformer.resblocks[:-1]:
+        inputs.append(block(inputs[-1][None])[0])
+    return grid, inputs
+
+
+def visual_of(model):
+    """The image tower of open_clip in float64."""
+    return copy.deepcopy(model.model.visual).double()
+
+
+def in_text_space(visual, x):
+    """Tokens before the final norm (N, D) as unit features (N, E)."""
+    features = visual.ln_post(x) @ visual.proj
+    return features / features.norm(dim=1, keepdim=True)
+
+
+def projected(block, values):
+    """The heads' A·v, a list of (L, C), side by side through the output projection, (L, D)."""
+    return torch.cat(values, 1) @ block.attn.out_proj.weight.T + block.attn.out_proj.bias
