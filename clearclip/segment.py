@@ -47,6 +47,9 @@ class Task:
     """With --feature: of this block, counted from 1, instead of the last."""
     proxy: str | None = None
     """A second model for proxyclip, such as dino_vitb8."""
+    regions: Path | None = None
+    """For corrclip: what belongs together in the photo, as a label image (index or colors; black or the smallest number is
+    nothing), or a folder of them, named as the photos."""
     background: bool = False
     """Add a class background; with --threshold it takes every pixel whose best score is below."""
     threshold: str = "0"
@@ -78,6 +81,7 @@ def main() -> None:
 
     from clearclip.runs.results import shipped_name
     from clearclip.segmentation.files import batches, refuse_inside
+    from clearclip.segmentation.regions import regions_of
     from clearclip.segmentation.text import class_names
 
     task, running = options.task, options.running
@@ -90,6 +94,7 @@ def main() -> None:
     pictures, truths, classes = sources(options)
     class_names(classes)
     refuse_inside(options.output, pictures.values())
+    regions = regions_of(task.regions, list(pictures))
     segmenter = prepared(options, classes)
     if segmenter.model.weights.random:
         print(f"{segmenter.model.name}: RANDOM WEIGHTS, the result says nothing about a trained model")
@@ -98,7 +103,12 @@ def main() -> None:
     skipped, shares = 0, []
     with tqdm(total=len(pictures), unit="picture", disable=len(pictures) <= running.batch_size) as bar:
         for readable, broken in batches(pictures, running.batch_size):
-            for name, by_recipe in zip(readable, segmenter.each(list(readable.values())), strict=True):
+            results = segmenter.each(
+                list(readable.values()),
+                [regions[name] for name in readable] if regions else None,
+                [truths[name] for name in readable] if truths else None,
+            )
+            for name, by_recipe in zip(readable, results, strict=True):
                 deliver(segmenter, by_recipe, name, pictures[name], options.output, truths.get(name))
                 shares += [
                     {"picture": name, "recipe": recipe, "class": cls, "share": share}

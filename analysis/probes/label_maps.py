@@ -108,7 +108,7 @@ def segmented(
     Args:
         kind: the integer type of labels; its largest value means not labelled.
     """
-    by_recipe = segmenter.each(sample.image)[0].values()
+    by_recipe = segmenter.each(sample.image, truth=sample.label if np.size(sample.label) else None)[0].values()
     scale = min(1.0, LONG_SIDE / max(sample.image.size))
     size = max(1, round(sample.image.width * scale)), max(1, round(sample.image.height * scale))
     label = np.asarray(sample.label)

@@ -181,7 +181,8 @@ class _Evaluation(Measurement[Sample, _Total]):
         return _Total(total.confusion + confusion, total.norms.plus(norms) if self.segmenter.norms else total.norms)
 
     def _logits(self, samples: Sequence[Sample]) -> Iterator[dict[str, PatchLogits]]:
-        return self.segmenter.logits([sample.image for sample in samples])
+        """Of every picture; the true labels go to those recipes only that are told them."""
+        return self.segmenter.logits([sample.image for sample in samples], truth=[sample.label for sample in samples])
 
     def _refuse(self, recipe: Recipe, samples: Sequence[Sample]) -> None:
         model = self.segmenter.model
