@@ -30,10 +30,9 @@ def majority(labels: Tensor, grid: tuple[int, int]) -> Tensor:
     return patches.transpose(2, 3).flatten(3).flatten(1, 2).mode(-1).values
 
 
-def regions_of(tokens: Tokens) -> Tensor:
-    """The region of every patch that a recipe gives out, (B, rows, columns); one for all where nobody gave any."""
-    if tokens.merged is not None:
-        return tokens.merged
-    if tokens.trunk.regions is None:
-        return torch.zeros(len(tokens.x), *tokens.grid, dtype=torch.int64, device=tokens.x.device)
-    return nearest(tokens.trunk.regions, tokens.grid)
+def regions_of(tokens: Tokens, grid: tuple[int, int]) -> Tensor:
+    """The region of every patch of a grid, (B, rows, columns); one for all where nobody gave any."""
+    known = tokens.trunk.regions if tokens.merged is None else tokens.merged
+    if known is None:
+        return torch.zeros(len(tokens.x), *grid, dtype=torch.int64, device=tokens.x.device)
+    return nearest(known, grid)

@@ -112,7 +112,7 @@ class Tokens:
         alone: the patches attend to one another only, and the tokens before them take no part.
         repaired: patches after other blocks where a stage has changed them, (B, N, D) by layer.
         elsewhere: the patches that the recipe gives out lie on the second model's grid.
-        merged: the regions on that grid where a stage has changed them, (B, rows, columns).
+        merged: the regions on the second model's grid where a stage has changed them, (B, rows, columns).
     """
 
     trunk: Trunk

@@ -41,7 +41,7 @@ class Correlation(Product):
 
     def _allowed(self, similarity: Tensor, seen: Attended) -> Tensor:
         """Which patches listen to which, (B, h'w', h'w'); each to itself at least."""
-        regions = regions_of(seen.tokens).flatten(1)
+        regions = regions_of(seen.tokens, seen.guide.grid).flatten(1)
         loose = regions == regions.amin(1, keepdim=True)
         alike = similarity > similarity.mean((1, 2), keepdim=True)
         same = regions[:, :, None] == regions[:, None]

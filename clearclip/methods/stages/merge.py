@@ -34,8 +34,9 @@ class MergeRegions(Before):
         """The tokens with fewer regions."""
         if tokens.trunk.regions is None:
             return tokens
-        features = F.normalize(correlated(tokens.trunk, tokens.seen.guide).float(), dim=-1)
-        merged = [self._merged(*image) for image in zip(regions_of(tokens), features, strict=True)]
+        guide = tokens.seen.guide
+        features = F.normalize(correlated(tokens.trunk, guide).float(), dim=-1)
+        merged = [self._merged(*image) for image in zip(regions_of(tokens, guide.grid), features, strict=True)]
         return replace(tokens, merged=torch.stack(merged))
 
     def _merged(self, regions: Tensor, features: Tensor) -> Tensor:

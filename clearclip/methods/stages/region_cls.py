@@ -37,7 +37,7 @@ class RegionCls(Beside):
 
     def __call__(self, tokens: Tokens, attend: Callable[[Attended], Tensor]) -> tuple[Tensor, None]:
         """The copy of every patch's region; it is no stream of patches, so that no CLS belongs to it."""
-        trunk, regions = tokens.trunk, regions_of(tokens)
+        trunk, regions = tokens.trunk, regions_of(tokens, tokens.grid)
         own = torch.stack([image.unique(return_inverse=True)[1] for image in nearest(regions, trunk.grid)])
         copies = _copies(trunk, tokens.layer, own.flatten(1))  # (B, R, D)
         there = nearest(own, tokens.grid).flatten(1)
