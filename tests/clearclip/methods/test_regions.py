@@ -213,7 +213,7 @@ def test_batched_as_alone(pairs):
 
 
 def test_without_a_second_model_it_says_what_to_do(clip):
-    with pytest.raises(UserError, match="recipe corrclip: .*second model, such as --proxy dino_vitb8"):
+    with pytest.raises(UserError, match=r"recipe corrclip: .*second model, such as --proxy dino_vitb8"):
         DenseEncoder(clip, ["corrclip"])
 
 
