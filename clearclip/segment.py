@@ -46,7 +46,7 @@ class Task:
     layer: int | None = None
     """With --feature: of this block, counted from 1, instead of the last."""
     proxy: str | None = None
-    """A second model for proxyclip, such as dino_vitb8."""
+    """A second model for proxyclip and corrclip, such as dino_vitb8."""
     regions: Path | None = None
     """For corrclip: what belongs together in the photo, as a label image (index or colors; black or the smallest number is
     nothing), or a folder of them, named as the photos."""

@@ -217,6 +217,11 @@ def test_without_a_second_model_it_says_what_to_do(clip):
         DenseEncoder(clip, ["corrclip"])
 
 
+def test_a_tower_without_cls_is_refused(build, dino):
+    with pytest.raises(UserError, match=r"corrclip: RegionCls\(\) needs a CLS token"):
+        DenseEncoder(build("open_clip:ViT-B-16-SigLIP2"), ["corrclip"], dino)
+
+
 @torch.inference_mode()
 def test_with_one_region_the_copy_is_cls_itself(clip):
     images = pictures((24, 40))
