@@ -45,7 +45,10 @@ class Task:
     layer: int | None = None
     """With --feature: of this block, counted from 1, instead of the last."""
     proxy: str | None = None
-    """A second model for proxyclip, such as dino_vitb8."""
+    """A second model for proxyclip and corrclip, such as dino_vitb8."""
+    regions: Path | None = None
+    """For corrclip: what belongs together in the photo, as a label image (index or colors; black or the smallest number is
+    nothing), or a folder of them, named as the photos."""
     background: bool = False
     """Add a class background; with --threshold it takes every pixel whose best score is below."""
     threshold: str = "0"
@@ -80,6 +83,7 @@ def main() -> None:
     from clearclip.pictures import pixel_limit
     from clearclip.runs.results import shipped_name
     from clearclip.segmentation.files import SHARES, batches, refuse_collisions
+    from clearclip.segmentation.regions import regions_of
     from clearclip.segmentation.text import class_names
 
     task, running = options.task, options.running
@@ -96,6 +100,7 @@ def main() -> None:
     refuse_collisions(options.output, pictures, [recipe.name for recipe in which(task)])
     table = options.output / SHARES
     outputs.refuse_unwritable(table)
+    regions = regions_of(task.regions, list(pictures))
     segmenter = prepared(options, classes)
     if segmenter.model.weights.random:
         print(f"{segmenter.model.name}: RANDOM WEIGHTS, the result says nothing about a trained model")
@@ -107,7 +112,13 @@ def main() -> None:
         tqdm(total=len(pictures), unit="picture", disable=len(pictures) <= running.batch_size) as bar,
     ):
         for readable, broken in batches(pictures, running.batch_size):
-            for name, by_recipe in zip(readable, segmenter.each(list(readable.values()), list(readable)), strict=True):
+            results = segmenter.each(
+                list(readable.values()),
+                list(readable),
+                [regions[name] for name in readable] if regions else None,
+                [truths[name] for name in readable] if truths else None,
+            )
+            for name, by_recipe in zip(readable, results, strict=True):
                 deliver(segmenter, by_recipe, name, pictures[name], options.output, truths.get(name))
                 shares += [
                     {"picture": name, "recipe": recipe, "class": cls, "share": share}

@@ -114,7 +114,8 @@ def segmented(
     Args:
         kind: the integer type of labels; its largest value means not labelled.
     """
-    by_recipe = segmenter.each(sample.image, [sample.name])[0].values()
+    truth_given = sample.label if np.size(sample.label) else None
+    by_recipe = segmenter.each(sample.image, [sample.name], truth=truth_given)[0].values()
     scale = min(1.0, LONG_SIDE / max(sample.image.size))
     size = max(1, round(sample.image.width * scale)), max(1, round(sample.image.height * scale))
     label = np.asarray(sample.label)

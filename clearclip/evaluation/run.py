@@ -208,7 +208,9 @@ class _Evaluation(Measurement[_Numbered, _Total]):
         return _Total(total.confusion + confusion, summed, tuple(each))
 
     def _logits(self, samples: Sequence[Sample]) -> Iterator[dict[str, PatchLogits]]:
-        return self.segmenter.logits([sample.image for sample in samples], [sample.name for sample in samples])
+        """Of every picture; the true labels go to those recipes only that are told them."""
+        images, names = [sample.image for sample in samples], [sample.name for sample in samples]
+        return self.segmenter.logits(images, names, truth=[sample.label for sample in samples])
 
     def standing(self, total: _Total) -> str:
         """The running mIoU, of the best of many recipes."""

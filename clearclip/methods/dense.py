@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -103,6 +104,7 @@ class DenseEncoder:
         regions: Tensor | None = None,
         texts: Tensor | None = None,
         owner: Tensor | None = None,
+        truth: Tensor | None = None,
     ) -> Dense:
         """As a call, with more of what recipes need and give.
 
@@ -112,11 +114,12 @@ class DenseEncoder:
             regions: a label for every pixel, (B, H, W) int64, for recipes that take regions.
             texts: one L2-normalized row per name, (Q, E), for recipes that look at the names.
             owner: the class of each name, (Q,).
+            truth: the true label of every pixel, (B, H, W) int64, for recipes that are told it.
         """
         inputs = self.model.block_inputs(images, self._layers)
         guide = None if self.proxy is None else Guide(self.proxy, images, self.model)  # in its own precision
         with self.model.autocast():
-            shared = _Shared(Trunk(self.model, images, inputs, guide, regions, texts, owner))
+            shared = _Shared(Trunk(self.model, images, inputs, guide, regions, truth, texts, owner))
             done: dict[Recipe, tuple[Tensor, Tensor | None]] = {}
             result, measured, kept = {}, {}, {}
             for recipe in self.recipes:
@@ -174,6 +177,8 @@ class _Shared:
     def staged(self, recipe: Recipe) -> Tensor:
         """What a recipe with stages around the last block hands on at the patches, (B, N, D)."""
         tokens = self.trunk.tokens(recipe.reads(self.model.depth))
+        if recipe.elsewhere:
+            tokens = replace(tokens, elsewhere=True)
         for before in recipe.before:
             tokens = before(tokens)
         block, seen = self.model.blocks[tokens.layer - 1], tokens.seen

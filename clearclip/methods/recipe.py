@@ -20,7 +20,7 @@ from clearclip.errors import UserError
 from clearclip.methods import stages
 from clearclip.methods.affinity import Affinity, parse, product, split
 from clearclip.methods.products.product import Product
-from clearclip.methods.stages.stage import After, Before, Beside, Merged, Scoring, Stage
+from clearclip.methods.stages.stage import After, Before, Beside, Labeling, Merged, Scoring, Stage
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,14 @@ class Recipe:
         return any(part.needs_guide for part in self.parts)
 
     @property
-    def needs_regions(self) -> bool:
-        """Whether it asks for a label for every pixel."""
-        return any(part.needs_regions for part in self.parts)
+    def takes_regions(self) -> bool:
+        """Whether it looks at a label for every pixel where somebody gives one."""
+        return any(part.takes_regions for part in self.parts)
+
+    @property
+    def needs_truth(self) -> bool:
+        """Whether it has to be told the true label of every pixel."""
+        return any(part.needs_truth for part in self.parts)
 
     @property
     def elsewhere(self) -> bool:
@@ -130,6 +135,11 @@ class Recipe:
     def merged(self) -> list[Merged]:
         """The stages that change what all windows of a picture gave together."""
         return [stage for stage in self.stages if isinstance(stage, Merged)]
+
+    @property
+    def labeling(self) -> list[Labeling]:
+        """The stages that change the labels of a picture."""
+        return [stage for stage in self.stages if isinstance(stage, Labeling)]
 
     @property
     def joins_normed(self) -> bool:

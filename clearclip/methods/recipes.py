@@ -10,7 +10,17 @@ from typing import Any
 from clearclip.errors import UserError, closest
 from clearclip.methods.recipe import Recipe
 from clearclip.methods.recipe import knobs as all_knobs
-from clearclip.methods.stages import AddCls, Aggregate, AggregateAfter, Branch, PatchesOnly, Repair
+from clearclip.methods.stages import (
+    AddCls,
+    Aggregate,
+    AggregateAfter,
+    Branch,
+    MergeRegions,
+    PatchesOnly,
+    RegionCls,
+    Repair,
+    Vote,
+)
 from clearclip.methods.stages.outliers import LocalOutliers, SeenByCls
 from clearclip.methods.stages.stage import Stage
 from clearclip.models.block import FEATURES
@@ -65,6 +75,19 @@ RECIPES: dict[str, Recipe] = {
                 Branch(blocks=(4, 5, 6, 7, 8, 9, 10), affinity="Similarity(cut=0.4)"),
             ),
         ),
+        Recipe(
+            "corrclip",
+            "Correlation()",
+            residual=False,
+            ffn=False,
+            stages=(
+                MergeRegions(),
+                Branch(blocks=(6, 7, 8, 9, 10), how="mean", normed=True),
+                RegionCls(0.5),
+                Vote(),
+            ),
+        ),
+        Recipe("oracle", "Oracle()", residual=False, ffn=False),
     )
 }
 

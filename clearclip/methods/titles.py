@@ -18,6 +18,8 @@ METHOD_LABEL = {
     "proxyclip": "ProxyCLIP",
     "sc_clip": "SC-CLIP",
     "sfp": "SFP",
+    "corrclip": "CorrCLIP",
+    "oracle": "Oracle (true masks)",
 }
 
 

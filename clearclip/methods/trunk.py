@@ -44,6 +44,7 @@ class Trunk:
         inputs: the inputs of those blocks that recipes need.
         guide: a second model's view of the same crops, None without one.
         regions: a label for every pixel of the crops, (B, H, W) int64, None unless somebody gave some.
+        truth: the true label of every pixel, (B, H, W) int64, None where nobody knows it.
         texts: one L2-normalized row per name that is asked for, (Q, E), None where nothing is asked.
         owner: the class of each name, (Q,).
     """
@@ -53,6 +54,7 @@ class Trunk:
     inputs: dict[int, BlockInput]
     guide: Guide | None = None
     regions: Tensor | None = None
+    truth: Tensor | None = None
     texts: Tensor | None = None
     owner: Tensor | None = None
     _kept: dict[Hashable, object] = field(default_factory=dict, repr=False)
@@ -109,6 +111,8 @@ class Tokens:
         x: all tokens, (B, L, D).
         alone: the patches attend to one another only, and the tokens before them take no part.
         repaired: patches after other blocks where a stage has changed them, (B, N, D) by layer.
+        elsewhere: the patches that the recipe gives out lie on the second model's grid.
+        merged: the regions on the second model's grid where a stage has changed them, (B, rows, columns).
     """
 
     trunk: Trunk
@@ -116,7 +120,14 @@ class Tokens:
     x: Tensor
     alone: bool = False
     repaired: dict[int, Tensor] = field(default_factory=dict)
+    elsewhere: bool = False
+    merged: Tensor | None = None
     _similar: dict[int, Tensor] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the patches that the recipe gives out."""
+        return self.seen.guide.grid if self.elsewhere else self.trunk.grid
 
     @property
     def own(self) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, TypeVar
@@ -139,15 +139,15 @@ def logits_of_windows(
     pictures: list[Tensor],
     windows: Windows,
     patch: int,
-    encode: Callable[[Tensor, Tensor | None], dict[str, Encoded]],
+    encode: Callable[[Tensor, dict[str, Tensor]], dict[str, Encoded]],
     batch_size: int = 8,
-    regions: list[Tensor] | None = None,
+    labels: Mapping[str, list[Tensor]] | None = None,
 ) -> Iterator[dict[str, PatchLogits]]:
     """Cut normalised pictures (3, H, W) into windows and encode windows of all of them together.
 
-    `encode` maps crops (B, 3, h, w), both sides multiples of `patch`, and their part of `regions` (H, W) if there are any, with
-    -1 beyond the picture, to logits for each recipe. A crop whose side is no
-    multiple of the patch is zero-padded evenly on both sides, which is cut back from its map.
+    `encode` maps crops (B, 3, h, w), both sides multiples of `patch`, and their part of every kind of `labels` (H, W), such as
+    "regions", to logits for each recipe. A crop whose side is no multiple of the patch is zero-padded evenly on both sides,
+    which is cut back from its map; labels there are those of the nearest pixel.
 
     Yields for each picture, in order, the logits of each recipe.
     """
@@ -162,8 +162,9 @@ def logits_of_windows(
         for start in range(0, len(group), batch_size):
             part = group[start : start + batch_size]
             crops = F.pad(_cut(pictures, boxes, part, (height, width)), pad)
-            labels = None if regions is None else F.pad(_cut(regions, boxes, part, (height, width)), pad, value=-1)
-            for name, encoded in encode(crops, labels).items():
+            beside = {kind: _cut(maps, boxes, part, (height, width)) for kind, maps in (labels or {}).items()}
+            beside = {kind: F.pad(maps.double(), pad, mode="replicate").long() for kind, maps in beside.items()}
+            for name, encoded in encode(crops, beside).items():
                 for which, place in enumerate(part):
                     seen.setdefault(place, {})[name] = _of_one(encoded, which)
     for i, (picture, several) in enumerate(zip(pictures, boxes, strict=True)):

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from skimage.filters import threshold_otsu
 from torch import Tensor
@@ -14,12 +13,14 @@ from torch import Tensor
 from clearclip.errors import UserError
 from clearclip.methods.dense import DenseEncoder
 from clearclip.methods.recipes import Recipe
+from clearclip.methods.regions import nearest
 from clearclip.methods.stages.stage import Picture
 from clearclip.methods.windows import Encoded, PatchLogits, Windows, logits_of_windows, resize
 from clearclip.models.finite import require_finite
 from clearclip.models.memory import refuse_too_large
 from clearclip.models.wrap import ModelLike, as_backbone
 from clearclip.pixels import is_single, opened
+from clearclip.segmentation.regions import as_regions
 from clearclip.segmentation.result import Segmentation
 from clearclip.segmentation.scoremaps import ScoreMaps
 from clearclip.segmentation.text import class_names, embed
@@ -92,25 +93,41 @@ class Segmenter:
         classes, recipes = self.queries.classes, ", ".join(recipe.name for recipe in self.encoder.recipes)
         return f"Segmenter({self.model.name}: {recipes}; {len(classes)} classes: {', '.join(classes)})"
 
-    def __call__(self, image: Any) -> Any:
+    def __call__(self, image: Any, regions: Any = None, truth: Any = None) -> Any:
         """Segment pictures with the first recipe: a file, PIL image, array (H, W, 3) or tensor (3, H, W), or many of them.
+
+        Args:
+            image: one picture or many.
+            regions: for recipes that take them (corrclip), the regions of each picture as `as_regions` takes them: a label
+                image, or masks. For many pictures a list.
+            truth: for `oracle`, the true labels of each picture, likewise.
 
         Returns a `Segmentation`; for a list, batch, folder or DataLoader a list of them.
         """
-        results = [next(iter(result.values())) for result in self.each(image)]
+        results = [next(iter(result.values())) for result in self.each(image, regions=regions, truth=truth)]
         return results[0] if is_single(image) else results
 
-    def each(self, image: Any, names: Sequence[str] = ()) -> list[dict[str, Segmentation]]:
+    def each(
+        self, image: Any, names: Sequence[str] = (), regions: Any = None, truth: Any = None
+    ) -> list[dict[str, Segmentation]]:
         """As a call, with all recipes: for each picture a `Segmentation` by recipe name.
 
         Args:
             image: as for a call.
             names: what messages call the pictures, by default picture 0, picture 1, …
+            regions: as for a call.
+            truth: as for a call.
         """
-        pictures = list(opened(image))
+        pictures, single = list(opened(image)), is_single(image)
+        cut, true = ([given] if single and given is not None else given for given in (regions, truth))
+        known = None if cut is None else [as_regions(given) for given in cut]
+        by_picture = self.logits(pictures, names, known, true)
         return [
-            {name: self._segmentation(picture, name, logits) for name, logits in by_recipe.items()}
-            for picture, by_recipe in zip(pictures, self.logits(pictures, names), strict=True)
+            {
+                name: self._segmentation(picture, name, logits, None if known is None else known[i])
+                for name, logits in by_recipe.items()
+            }
+            for i, (picture, by_recipe) in enumerate(zip(pictures, by_picture, strict=True))
         ]
 
     @torch.inference_mode()
@@ -119,29 +136,40 @@ class Segmenter:
         pictures: Sequence[Image.Image],
         names: Sequence[str] = (),
         regions: Sequence[np.ndarray] | None = None,
+        truth: Sequence[np.ndarray] | None = None,
     ) -> Iterator[dict[str, PatchLogits]]:
         """Cosines of every name at the resized pictures' patches, for each picture and recipe.
 
         Args:
             pictures: of any sizes; they are held together, and their windows share forward passes.
             names: what messages call the pictures, by default picture 0, picture 1, …
-            regions: for recipes that need them, a label for every pixel of each picture, (H, W), below 0 for none.
+            regions: for recipes that take them, those of each picture as `as_regions` takes them.
+            truth: for recipes that are told it, the true label of every pixel of each picture.
 
         Raises: `UserError` for values that are not finite, before anything is made of them.
         """
         if not pictures:
             return
+        labels = {}
+        if regions is not None:
+            if not any(recipe.takes_regions for recipe in self.encoder.recipes):
+                known = ", ".join(recipe.name for recipe in self.encoder.recipes)
+                raise UserError(f"recipe {known}: it takes no regions; corrclip does.")
+            labels["regions"] = self._resized("regions", regions, pictures)
+        if told := [recipe.name for recipe in self.encoder.recipes if recipe.needs_truth]:
+            if truth is None:
+                raise UserError(
+                    f"recipe {', '.join(told)}: it is told the true label of every pixel, so it runs only where there are true "
+                    "labels: with clearclip evaluate, on the drawn scenes, or as Segmenter(…)(picture, truth=labels)."
+                )
+            labels["truth"] = self._resized("true labels", truth, pictures)
         prepared = []
         for picture in pictures:
             pixels = torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1).to(self.model.device)
             size = self.windows.resized(picture.height, picture.width)
             prepared.append(self.model.normalize(resize(pixels, size) / 255))
-        cut = None if regions is None else [self._region(region) for region in regions]
-        if cut is None and any(recipe.needs_regions for recipe in self.encoder.recipes):
-            wanting = ", ".join(recipe.name for recipe in self.encoder.recipes if recipe.needs_regions)
-            raise UserError(f"recipe {wanting}: it needs regions, a label for every pixel of each picture.")
         by_picture = list(
-            logits_of_windows(prepared, self.windows, self.model.patch_size, self._encode, self.batch_size, cut)
+            logits_of_windows(prepared, self.windows, self.model.patch_size, self._encode, self.batch_size, labels)
         )
         finite = torch.stack([torch.stack([part.finite for part in logits.values()]) for logits in by_picture])
         sites = [f"the features of recipe {name}" for name in by_picture[0]]
@@ -149,15 +177,24 @@ class Segmenter:
         for image, by_recipe in zip(prepared, by_picture, strict=True):
             yield self._merged(by_recipe, image)
 
-    def _region(self, region: np.ndarray) -> Tensor:
-        """A label for every pixel of a picture at the size of its windows, (H', W') int64."""
-        labels = torch.from_numpy(np.asarray(region).astype(np.int64)).to(self.model.device)
-        size = self.windows.resized(labels.shape[0], labels.shape[1])
-        return F.interpolate(labels[None, None].double(), size=size, mode="nearest")[0, 0].long()
+    def _resized(self, what: str, labels: Sequence[Any], pictures: Sequence[Image.Image]) -> list[Tensor]:
+        """Labels of every picture at the size of its windows, (H', W') int64."""
+        if len(labels) != len(pictures):
+            raise UserError(f"{len(pictures)} pictures and {what} of {len(labels)}: each picture needs its own.")
+        resized = []
+        for given, picture in zip(labels, pictures, strict=True):
+            pixels = torch.from_numpy(as_regions(given)).to(self.model.device)
+            size = (picture.height, picture.width)
+            if tuple(pixels.shape) != size:
+                raise UserError(f"{what} of {tuple(pixels.shape)} pixels for a picture of {size}: they must be equal.")
+            resized.append(nearest(pixels[None], self.windows.resized(*size))[0])
+        return resized
 
-    def _encode(self, crops: Tensor, regions: Tensor | None) -> dict[str, Encoded]:
+    def _encode(self, crops: Tensor, labels: dict[str, Tensor]) -> dict[str, Encoded]:
         size, queries = (crops.shape[-2], crops.shape[-1]), self.queries
-        dense = self.encoder.encode(crops, self.norms, regions, queries.embeddings, queries.owner)
+        dense = self.encoder.encode(
+            crops, self.norms, labels.get("regions"), queries.embeddings, queries.owner, labels.get("truth")
+        )
         encoded = {}
         for recipe in self.encoder.recipes:
             name = recipe.name
@@ -175,13 +212,17 @@ class Segmenter:
                 by_recipe[recipe.name] = stage(by_recipe[recipe.name], picture)
         return by_recipe
 
-    def _segmentation(self, picture: Image.Image, name: str, logits: PatchLogits) -> Segmentation:
+    def _segmentation(
+        self, picture: Image.Image, name: str, logits: PatchLogits, regions: np.ndarray | None
+    ) -> Segmentation:
         classes = self.queries.classes
         score_maps = ScoreMaps(logits, (picture.height, picture.width), self.queries.owner, len(classes))
         labels, best = score_maps.labels()
         threshold, why = self._threshold(best)
         if threshold:
             labels[best < threshold] = 0
+        for stage in next(recipe.labeling for recipe in self.encoder.recipes if recipe.name == name):
+            labels = stage(labels, regions)
         return Segmentation(picture, labels, score_maps, classes, name, self.model.name, self.model.weights.random, why)
 
     def _threshold(self, best: np.ndarray) -> tuple[float, str]:

@@ -117,7 +117,9 @@ def test_a_mistake_gives_one_message_and_code_2(name, tmp_path, photo):
     ("words", "message"),
     [
         (("--threshold", "0.5"), "--background"),
-        (("--recipe", "proxyclip"), "second model"),
+        (("--recipe", "proxyclip"), "--proxy dino_vitb8"),
+        (("--recipe", "corrclip"), "--proxy dino_vitb8"),
+        (("--regions", "a.png"), "takes no regions"),
         (("--background", "--threshold", "2"), "between 0 and 1"),
     ],
 )
@@ -126,6 +128,40 @@ def test_mistakes_that_only_the_model_shows(words, message, model, monkeypatch, 
     photo.save(tmp_path / "a.png")
     done = here("clearclip.segment", "a.png", "--classes", "a, b", *QUICK, *words, cwd=tmp_path)
     assert done.returncode == 2 and message in done.stderr
+
+
+def test_corrclip_with_regions(tmp_path):
+    """A file for one photo, a folder for several; without them it works, too."""
+    words = (
+        *("--model", "clip_tiny", "--classes", "circle, grass, sky", "--recipe", "corrclip", "--proxy", "dino_tiny"),
+        *QUICK[3:],
+    )
+    (tmp_path / "in").mkdir()
+    for name, sample in zip("ab", Scenes("test", 2, 64), strict=False):
+        sample.image.save(tmp_path / "in" / f"{name}.png")
+        for folder in ("regions", "one"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            Image.fromarray(sample.label).save(tmp_path / folder / f"{name}.png")
+    labels = {}
+    for out, more in {"without": (), "with": ("--regions", "regions")}.items():
+        done = here("clearclip.segment", "in", *words, *more, "--output", out, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        labels[out] = np.load(tmp_path / out / "a.npz")["labels"]
+    done = here("clearclip.segment", "in/a.png", *words, "--regions", "one/a.png", "--output", "single", cwd=tmp_path)
+    assert done.returncode == 0 and np.array_equal(np.load(tmp_path / "single/a.npz")["labels"], labels["with"])
+    regions = Scenes("test", 2, 64)[0].label
+    assert all(len(np.unique(labels["with"][regions == region])) == 1 for region in np.unique(regions)[1:])
+    (tmp_path / "regions/b.png").unlink()
+    done = here("clearclip.segment", "in", *words, "--regions", "regions", cwd=tmp_path)
+    assert done.returncode == 2 and "no regions for b" in done.stderr
+    done = here("clearclip.segment", "in", *words, "--recipe", "oracle", cwd=tmp_path)
+    assert done.returncode == 2 and "told the true label of every pixel" in done.stderr
+
+
+def test_scenes_have_the_labels_that_the_oracle_is_told(tmp_path):
+    words = ("--recipe", "oracle", "--limit", "1", "--prompts", "photo", "--text-cache", "texts", "--output", "out")
+    done = here("clearclip.segment", *words, cwd=tmp_path)
+    assert done.returncode == 0 and "scene_0 [oracle]: " in done.stdout
 
 
 def test_a_mistake_in_a_real_process(tmp_path):

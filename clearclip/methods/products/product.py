@@ -21,7 +21,8 @@ class Product(Written, ABC):
     elsewhere: ClassVar[bool] = False  # its patches lie on the second model's grid, and no other token is there
     patches_only: ClassVar[bool] = False  # it speaks of patches, so the recipe must leave the CLS out
     needs_guide: ClassVar[bool] = False  # a second model
-    needs_regions: ClassVar[bool] = False  # a label for every pixel
+    takes_regions: ClassVar[bool] = False  # a label for every pixel, if somebody gives some
+    needs_truth: ClassVar[bool] = False  # the true label of every pixel
 
     @abstractmethod
     def __call__(self, seen: Attended) -> Tensor:
@@ -34,4 +35,6 @@ class Product(Written, ABC):
     def check(self, model: Backbone, guide: Backbone | None) -> None:
         """Refuse a model that cannot serve, with `UserError`."""
         if self.needs_guide and guide is None:
-            raise UserError(f'{self} needs a second model, such as proxy=clearclip.load("dino_vitb8").')
+            raise UserError(
+                f'{self} needs a second model, such as --proxy dino_vitb8, or proxy=clearclip.load("dino_vitb8").'
+            )

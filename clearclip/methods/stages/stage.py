@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from clearclip.errors import UserError
@@ -27,7 +29,8 @@ class Stage(Written, ABC):
     alone: ClassVar[bool] = False  # leaves the CLS out of the last block
     needs_cls: ClassVar[bool] = False
     needs_guide: ClassVar[bool] = False  # a second model
-    needs_regions: ClassVar[bool] = False  # a label for every pixel
+    takes_regions: ClassVar[bool] = False  # a label for every pixel, if somebody gives some
+    needs_truth: ClassVar[bool] = False  # the true label of every pixel
     needs_texts: ClassVar[bool] = False  # the names that are asked for
     needs_embedding: ClassVar[bool] = False  # the image embedding of the untouched model
 
@@ -40,7 +43,9 @@ class Stage(Written, ABC):
         if self.needs_cls and not model.prefix_tokens:
             raise UserError(f"{self} needs a CLS token, and {model.name} has none.")
         if self.needs_guide and guide is None:
-            raise UserError(f'{self} needs a second model, such as proxy=clearclip.load("dino_vitb16").')
+            raise UserError(
+                f'{self} needs a second model, such as --proxy dino_vitb8, or proxy=clearclip.load("dino_vitb8").'
+            )
 
 
 class Before(Stage):
@@ -127,3 +132,16 @@ class Merged(Stage):
     @abstractmethod
     def __call__(self, logits: PatchLogits, picture: Picture) -> PatchLogits:
         """Other logits of the picture."""
+
+
+class Labeling(Stage):
+    """Changes the labels of a whole picture at its own size."""
+
+    @abstractmethod
+    def __call__(self, labels: NDArray[np.integer], regions: NDArray[np.integer] | None) -> NDArray[np.integer]:
+        """Other labels, (H, W).
+
+        Args:
+            labels: the class of every pixel, (H, W), pixels below the threshold being background already.
+            regions: the region of every pixel, (H, W), None unless somebody gave some.
+        """

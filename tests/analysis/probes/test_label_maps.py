@@ -46,6 +46,15 @@ def test_labels_are_those_of_each_recipe_alone(model, samples, dataset):
         assert float(accuracy) == pytest.approx(100 * (alone.labels == pictures[1].label).mean())
 
 
+def test_the_oracle_is_told_the_true_labels(model, samples):
+    pictures, classes = samples
+    dataset = label_maps(model, pictures[:2], classes, ["oracle", "clearclip"])
+    alone = clearclip.Segmenter(model, classes, "oracle")(pictures[1].image, truth=pictures[1].label)
+    np.testing.assert_array_equal(dataset.labels.sel(recipe="oracle", image=pictures[1].name).values[0], alone.labels)
+    with pytest.raises(UserError, match="only where there are true labels"):
+        label_maps(model, [pictures[0].image], classes, ["oracle"])
+
+
 def test_large_pictures_are_kept_smaller_and_labels_stay_labels(model, samples, dataset):
     pictures, classes = samples
     assert dataset.sizes == {"model": 1, "recipe": 3, "image": 3, "row": 256, "column": 512, "rgb": 3, "class": 26}

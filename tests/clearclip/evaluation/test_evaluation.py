@@ -114,6 +114,30 @@ def test_one_pass_equals_a_run_for_each_recipe(model):
         xr.testing.assert_equal(together.sel(recipe=[name]), alone)
 
 
+def test_the_oracle_is_told_the_truth_and_nobody_else(monkeypatch):
+    """corrclip would take regions, but the true ones would be cheating."""
+    model, proxy, scenes = (clearclip.load("clip_tiny"), clearclip.load("dino_tiny"), load("scenes", count=3))
+    told = []
+    encode = clearclip.DenseEncoder.encode
+
+    def spy(self, crops, norms, regions, texts, owner, truth):
+        told.append((regions, truth))
+        return encode(self, crops, norms, regions, texts, owner, truth)
+
+    monkeypatch.setattr(clearclip.DenseEncoder, "encode", spy)
+    result = evaluate(model, scenes, ["oracle", "corrclip", "clearclip"], proxy=proxy, **QUIET)
+    assert all(regions is None and truth is not None for regions, truth in told)
+    segment = Segmenter(model, scenes.classes, ["oracle"], windows=protocol.windows("scenes", model), prompts="photo")
+    expected = sum(
+        counted(sample.label, segment(sample.image, truth=sample.label).labels, len(scenes.classes))
+        for sample in (scenes[i] for i in range(3))
+    )
+    assert np.abs(result.confusion.sel(recipe="oracle").values[0, 0] - expected).sum() <= 20  # batches round otherwise
+    told.clear()
+    evaluate(model, scenes, ["corrclip"], proxy=proxy, limit=1, **QUIET)
+    assert told == [(None, None)]
+
+
 def test_every_picture_is_read_once_for_all_recipes(model):
     dataset = Made()
     evaluate(model, dataset, ["clip", "sclip", "clearclip"], **QUIET)

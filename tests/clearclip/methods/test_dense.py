@@ -164,6 +164,16 @@ def test_the_looped_recipes_differ(clip):
         assert (one - other).abs().max() > 1e-3
 
 
+def untold():
+    """The names of the recipes that are not told the true labels."""
+    return [name for name, published in RECIPES.items() if not published.needs_truth]
+
+
+def without_help():
+    """The recipes that need a model and a picture only."""
+    return [published for published in RECIPES.values() if not (published.needs_guide or published.needs_truth)]
+
+
 def hat(side, target):
     """Bilinear resampling of a row with half-pixel centres, as a matrix (target, side)."""
     matrix = torch.zeros(target, side, dtype=torch.float64)
@@ -242,7 +252,7 @@ def test_clip_of_vitb32_is_what_the_visual_tower_returns_as_tokens():
     visual.output_tokens = True
     theirs = visual(images)[1] @ visual.proj
     assert close(dense(model, images, "clip"), normalize(theirs, dim=-1))
-    features = dense(model, pictures((64, 96)), *(set(RECIPES) - {"proxyclip"}))
+    features = dense(model, pictures((64, 96)), *(one.name for one in without_help()))
     assert all(one.shape == (2, 6, 512) and one.isfinite().all() for one in features.values())
 
 
@@ -548,7 +558,7 @@ def test_a_recipe_that_is_a_users_own(last):
 
 def thirty():
     """Thirty recipes, without those that need a second model."""
-    published = [one for one in RECIPES.values() if one.name != "proxyclip"]
+    published = without_help()
     swept = [recipe("clip").variant(alpha=alpha, ffn=ffn) for alpha in (0.1, 0.5, 2.0, 10.0) for ffn in (True, False)]
     pruned = [recipe("clip").variant(affinity="kk", beta=beta) for beta in (0.05, 0.1, 0.3, 0.5, 1.0)]
     features = [feature_recipe(feature, layer) for feature in FEATURES for layer in (4, None)]
@@ -565,11 +575,11 @@ def test_many_recipes_at_once_equal_each_alone(clip):
 
 
 def test_a_batch_equals_each_image_alone(clip, dino):
-    images = pictures((48, 80), 3)
-    together = DenseEncoder(clip, RECIPES, dino)(images)
+    images, blind = pictures((48, 80), 3), untold()
+    together = DenseEncoder(clip, blind, dino)(images)
     for i, image in enumerate(images):
-        alone = DenseEncoder(clip, RECIPES, dino)(image[None])
-        assert all(close(together[name][i], alone[name][0], 1e-4) for name in RECIPES)
+        alone = DenseEncoder(clip, blind, dino)(image[None])
+        assert all(close(together[name][i], alone[name][0], 1e-4) for name in blind)
 
 
 def test_the_trunk_runs_once_and_the_last_block_never(clip):
@@ -613,11 +623,11 @@ def test_the_model_and_its_inputs_are_left_as_they_were(clip):
 
 
 def test_bf16_is_close_and_float32_at_the_end(clip, dino):
-    half, images = copy.copy(clip), pictures((48, 80))
+    half, images, blind = copy.copy(clip), pictures((48, 80)), untold()
     half.precision = "bf16"
-    ours = DenseEncoder(half, RECIPES, dino)(images)
-    full = DenseEncoder(clip, RECIPES, dino)(images)
-    for name in RECIPES:
+    ours = DenseEncoder(half, blind, dino)(images)
+    full = DenseEncoder(clip, blind, dino)(images)
+    for name in blind:
         assert ours[name].dtype == torch.float32 and not torch.equal(ours[name], full[name])
         assert torch.cosine_similarity(ours[name], full[name], dim=-1).mean() > 0.995, name
 

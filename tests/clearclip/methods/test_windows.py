@@ -216,6 +216,22 @@ def test_what_is_padded_with_zeros(size, pad):
     assert len(seen) == 1 and torch.equal(seen[0][0], F.pad(picture, pad))
 
 
+def test_labels_are_cut_as_the_pictures_are_and_go_on_beyond_the_border():
+    seen = []
+    labels = torch.arange(7 * 10).view(7, 10)
+    cut = Windows(crop=7, stride=3)
+    given = {"regions": [labels], "truth": [-labels]}
+    list(
+        logits_of_windows(
+            [noise((7, 10))], cut, PATCH, lambda crops, beside: seen.append(beside) or fake(crops), 8, given
+        )
+    )
+    expected = torch.stack([labels[:, :7], labels[:, 3:]])
+    assert len(seen) == 1 and seen[0].keys() == {"regions", "truth"}
+    assert torch.equal(seen[0]["regions"][:, :7, :7], expected) and torch.equal(seen[0]["truth"], -seen[0]["regions"])
+    assert torch.equal(seen[0]["regions"][:, 7, :7], expected[:, 6]) and seen[0]["regions"].shape == (2, 8, 8)
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
 def test_pictures_together_equal_one_by_one(batch_size):
     pictures = [noise(size, i) for i, size in enumerate([(16, 24), (24, 16), (7, 30), (16, 24), (40, 16), (5, 5)])]
