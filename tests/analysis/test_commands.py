@@ -10,6 +10,7 @@ from PIL import Image
 
 import clearclip.zoo
 from analysis.probes import store
+from clearclip.runs import results
 
 MODEL = "timm:test_vit.r160_in1k"
 RANDOM = ("--model", MODEL, "--random", "--image-size", "32", "--limit", "2")
@@ -24,6 +25,7 @@ COMMANDS = {
     "similarity": ("--at", "0.9", "0.1"),
     "attention": ("--affinity", "qk", "vv", "--heads", "1", "2", "--query", "0", "1"),
 }
+FORMAT = {"featuremaps": "feature maps", "similarity": "similarity", "attention": "attention"}
 SEVERAL = {"statistics": ("_entropy", "_maximum", "_frobenius_norm", "_channel_dominance")}  # figures of one command
 
 
@@ -36,7 +38,8 @@ def test_command(command, tmp_path):
     written = [f"results/{name}" for name in (f"{command}.nc", f"{command}.csv", *figures)]
     assert files(tmp_path) == sorted(written)
     assert f"wrote {', '.join(written)}\n" in done.stdout
-    dataset = store.read(tmp_path / "results" / f"{command}.nc")
+    dataset = results.read(tmp_path / "results" / f"{command}.nc")
+    assert dataset.attrs["format"] == f"clearclip {FORMAT.get(command, 'statistics')} 1"
     assert dataset.attrs["command"].startswith(f"python -m analysis.{command} --model {MODEL}")
     assert dataset.random_weights.all() and dataset.attrs["images"] == 2
     rows = pd.read_csv(tmp_path / "results" / f"{command}.csv")

@@ -236,7 +236,8 @@ def test_a_matrix_without_names_gets_them(tmp_path, rows):
     ("words", "message"),
     [
         (("--output", "a.npy"), "name a .safetensors file"),
-        (("--classes", ""), "each class needs a name"),
+        (("--classes", ""), "--classes is empty"),
+        (("--classes", "a, , b"), "each class needs a name"),
         (("--model", "clip_tiny", "dino_tiny"), "2 models are named"),
         (("--model", "dino_tiny"), "no text tower"),
         (("--text-embeddings", "none.npy"), "no such file"),
