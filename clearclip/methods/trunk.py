@@ -109,6 +109,7 @@ class Tokens:
         x: all tokens, (B, L, D).
         alone: the patches attend to one another only, and the tokens before them take no part.
         repaired: patches after other blocks where a stage has changed them, (B, N, D) by layer.
+        labels: a number for every patch, (B, N), where a stage has told them apart.
     """
 
     trunk: Trunk
@@ -116,6 +117,7 @@ class Tokens:
     x: Tensor
     alone: bool = False
     repaired: dict[int, Tensor] = field(default_factory=dict)
+    labels: Tensor | None = None
     _similar: dict[int, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     @property

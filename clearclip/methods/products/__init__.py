@@ -2,6 +2,8 @@
 
 from clearclip.methods.products.middle import Middle
 from clearclip.methods.products.proxy import Proxy
+from clearclip.methods.products.recursive import Recursive
+from clearclip.methods.products.same_label import SameLabel
 from clearclip.methods.products.similarity import Similarity
 
-PARAMETRIC = {kind.__name__: kind for kind in (Middle, Proxy, Similarity)}
+PARAMETRIC = {kind.__name__: kind for kind in (Middle, Proxy, Recursive, SameLabel, Similarity)}
