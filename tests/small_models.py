@@ -49,9 +49,10 @@ def texts(model, count=5):
     return normalize(torch.randn(count, width, generator=torch.Generator().manual_seed(4)), dim=1)
 
 
-def dense(model, images, *which, proxy=None):
+def dense(model, images, *which, proxy=None, names=None):
     """The features of one recipe, or of several by name."""
-    features = DenseEncoder(model, which, proxy).encode(images, texts=texts(model)).features
+    asked = texts(model) if names is None else names
+    features = DenseEncoder(model, which, proxy).encode(images, texts=asked).features
     return features if len(which) > 1 else next(iter(features.values()))
 
 
