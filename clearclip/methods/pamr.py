@@ -17,6 +17,8 @@ from torch import Tensor
 
 DILATIONS = (8, 16)  # in pixels
 STEPS = 10
+AT_ONCE = {"cpu": 2**19}  # values that are averaged at a time: a CPU is fastest within its cache, …
+AT_ONCE_ELSEWHERE = 2**26  # … an accelerator with fewer, larger steps
 
 
 class Weights(NamedTuple):
@@ -55,10 +57,20 @@ def refine(scores: Tensor, weights: Weights, steps: int = STEPS) -> Tensor:
     size = tuple(weights.values.shape[-2:])
     if tuple(scores.shape[-2:]) != size:
         scores = F.interpolate(scores, size=size, mode="bilinear", align_corners=True)
+    names = max(1, AT_ONCE.get(scores.device.type, AT_ONCE_ELSEWHERE) // (size[0] * size[1]))
+    images = []
+    for image, values in zip(scores, weights.values.to(scores.dtype), strict=True):
+        parts = [_averaged(part[None], values, weights.dilations, steps) for part in image.split(names)]
+        images.append(torch.cat(parts, 1))
+    return torch.cat(images)
+
+
+def _averaged(scores: Tensor, weights: Tensor, dilations: tuple[int, ...], steps: int) -> Tensor:
+    """Scores (1, Q, H, W) of one image, averaged with its weights (8 · dilations, H, W)."""
     for _ in range(steps):
         refined = torch.zeros_like(scores)
-        for weight, neighbor in zip(weights.values.unbind(1), _neighbors(scores, weights.dilations), strict=True):
-            refined.addcmul_(weight[:, None].to(scores.dtype), neighbor)
+        for weight, neighbor in zip(weights, _neighbors(scores, dilations), strict=True):
+            refined.addcmul_(weight, neighbor)
         scores = refined
     return scores
 

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from clearclip.errors import UserError
 from clearclip.methods.affinity import attention_output, parse, parts
-from clearclip.methods.pamr import DILATIONS, STEPS, Weights, pamr_weights, refine
+from clearclip.methods.pamr import DILATIONS, STEPS, pamr_weights, refine
 from clearclip.methods.stages.stage import Before
 from clearclip.methods.trunk import Tokens
 from clearclip.models.backbone import Backbone
 
 TEMPERATURE = 40.0  # of the softmax over the names
-NAMES_AT_ONCE = 16  # whose maps are refined together, or a long list of names would fill the memory
+NAMES_AT_ONCE = 64  # whose maps are refined together, or a long list of names would fill the memory
 
 
 @dataclass(frozen=True, repr=False)
@@ -75,14 +75,12 @@ class FirstPass(Before):
 
     def _labels(self, tokens: Tokens, texts: Tensor) -> Tensor:
         """The number of every patch's name, (B, N)."""
-        trunk = tokens.trunk
-        pixels = self._pixels(self._cosines(tokens, texts), pamr_weights(trunk.images, self.dilations))  # (B, H, W)
-        rows, columns = trunk.grid
+        images, (rows, columns) = tokens.trunk.images, tokens.trunk.grid
+        pixels = torch.stack([self._pixels(*one) for one in zip(self._cosines(tokens, texts), images, strict=True)])
         patches = pixels.unflatten(2, (columns, -1)).unflatten(1, (rows, -1)).transpose(2, 3).flatten(3).flatten(1, 2)
-        counts = torch.zeros(*patches.shape[:2], int(patches.max()) + 1, device=patches.device)
-        return counts.scatter_add_(2, patches, torch.ones_like(patches, dtype=counts.dtype)).argmax(
-            2
-        )  # first of equals
+        counts = torch.zeros(*patches.shape[:2], len(texts), device=patches.device)  # (B, N, Q)
+        counts.scatter_add_(2, patches, torch.ones_like(patches, dtype=counts.dtype))
+        return counts.argmax(2)  # the first of those that are equally frequent
 
     def _cosines(self, tokens: Tokens, texts: Tensor) -> Tensor:
         """Cosines of every name and the first pass's features, (B, Q, rows, columns) float32."""
@@ -96,19 +94,18 @@ class FirstPass(Before):
         with torch.autocast(features.device.type, enabled=False):
             return (texts.float() @ features.mT).unflatten(2, seen.grid)
 
-    def _pixels(self, cosines: Tensor, weights: Weights) -> Tensor:
-        """The number of every pixel's name, (B, H, W), with a running maximum and sum over the names."""
-        size = tuple(weights.values.shape[-2:])
-        labels = torch.zeros(len(cosines), *size, dtype=torch.int64, device=cosines.device)
-        best = torch.full(labels.shape, -math.inf, device=cosines.device)
+    def _pixels(self, cosines: Tensor, image: Tensor) -> Tensor:
+        """The number of every pixel's name, (H, W), with a running maximum and sum over the names."""
+        size, weights = tuple(image.shape[-2:]), pamr_weights(image[None], self.dilations)
+        labels = torch.zeros(size, dtype=torch.int64, device=image.device)
+        best = torch.full(size, -math.inf, device=image.device)
         total = best.clone()
-        for first in range(0, cosines.shape[1], NAMES_AT_ONCE):
-            maps = F.interpolate(
-                cosines[:, first : first + NAMES_AT_ONCE], size=size, mode="bilinear", align_corners=False
-            )
-            logits = TEMPERATURE * refine(maps, weights, self.steps)
-            highest = logits.max(1)
+        for first in range(0, len(cosines), NAMES_AT_ONCE):
+            names = cosines[None, first : first + NAMES_AT_ONCE]
+            maps = F.interpolate(names, size=size, mode="bilinear", align_corners=False)
+            logits = TEMPERATURE * refine(maps, weights, self.steps)[0]
+            highest = logits.max(0)
             labels = torch.where(highest.values > best, first + highest.indices, labels)
             best = torch.maximum(best, highest.values)
-            total = torch.logaddexp(total, logits.logsumexp(1))
+            total = torch.logaddexp(total, logits.logsumexp(0))
         return labels.masked_fill((best - total).exp() < self.cut, 0)
