@@ -37,7 +37,7 @@ def thirty() -> list[Recipe]:
         for name, knobs in VARIANTS.items()
     ]
     alphas = [Recipe(f"alpha {alpha}", "qq", ffn=False, alpha=alpha) for alpha in (0.1, 0.5, 2.0, 10.0, 100.0)]
-    published = [RECIPES[name] for name in ("sclip", "naclip", "gem+clearclip", "segearth_ov", "resclip")]
+    published = [RECIPES[name] for name in ("sclip", "naclip", "gem+clearclip", "segearth_ov", "resclip_rcs+clearclip")]
     return grid + alphas + published
 
 

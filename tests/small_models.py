@@ -1,9 +1,11 @@
 """Models small enough for slow loops, and what these loops share: heads, inputs of blocks, comparisons."""
 
 import copy
+import itertools
 from dataclasses import dataclass
 
 import torch
+from torch.nn.functional import normalize
 
 from clearclip.methods.dense import DenseEncoder
 from clearclip.models import position
@@ -41,9 +43,16 @@ def close(a, b, tolerance=2e-5):
     return a.shape == b.shape and (a - b).abs().max() <= tolerance * b.abs().max()
 
 
-def dense(model, images, *which, proxy=None):
+def texts(model, count=5):
+    """Embeddings of some names, (Q, E)."""
+    width = model.project(torch.zeros(1, 1, model.width)).shape[-1]
+    return normalize(torch.randn(count, width, generator=torch.Generator().manual_seed(4)), dim=1)
+
+
+def dense(model, images, *which, proxy=None, names=None):
     """The features of one recipe, or of several by name."""
-    features = DenseEncoder(model, which, proxy)(images)
+    asked = texts(model) if names is None else names
+    features = DenseEncoder(model, which, proxy).encode(images, texts=asked).features
     return features if len(which) > 1 else next(iter(features.values()))
 
 
@@ -104,3 +113,25 @@ def in_text_space(visual, x):
 def projected(block, values):
     """The heads' A·v, a list of (L, C), side by side through the output projection, (L, D)."""
     return torch.cat(values, 1) @ block.attn.out_proj.weight.T + block.attn.out_proj.bias
+
+
+def refined(scores, image, dilations=(8, 16), steps=10):
+    """Pixel-adaptive refinement of one image (3, H, W) and its scores (Q, H, W), pixel by pixel."""
+    scores, image = scores.double(), image.double()
+    H, W = image.shape[-2:]
+    around = list(itertools.product((-1, 0, 1), repeat=2))
+    around.remove((0, 0))
+    places, weights = [], []
+    for row, column in itertools.product(range(H), range(W)):
+        others = [
+            (min(max(row + y * d, 0), H - 1), min(max(column + x * d, 0), W - 1)) for d in dilations for y, x in around
+        ]
+        center, colors = image[:, row, column], torch.stack([image[:, y, x] for y, x in others], 1)  # (3,), (3, n)
+        deviation = torch.cat([colors, center[:, None].expand(-1, len(dilations))], 1).std(1, keepdim=True)
+        weights.append((-((center[:, None] - colors).abs() / (1e-8 + 0.1 * deviation)).mean(0)).softmax(0))
+        places.append([y * W + x for y, x in others])
+    for _ in range(steps):
+        values = scores.flatten(1)
+        means = [values[:, at] @ weight for at, weight in zip(places, weights, strict=True)]
+        scores = torch.stack(means, 1).unflatten(1, (H, W))
+    return scores

@@ -17,11 +17,10 @@ from torch import Tensor
 
 from clearclip.errors import UserError, closest
 from clearclip.methods.products import PARAMETRIC, Middle, Proxy
+from clearclip.methods.products.gaussian import gaussian
 from clearclip.methods.products.product import Product
 from clearclip.methods.trunk import Attended
 from clearclip.methods.written import read
-
-SIGMA = 5.0  # NACLIP's Gaussian, in patches
 
 
 def _gem(seen: Attended, u: Tensor) -> Tensor:
@@ -31,18 +30,6 @@ def _gem(seen: Attended, u: Tensor) -> Tensor:
         u = F.normalize(u.float(), dim=-1)
         u = F.normalize(F.scaled_dot_product_attention(tau * u, u, u, scale=1.0), dim=-1)
         return F.scaled_dot_product_attention(tau * u, u, seen.v.float(), scale=1.0).to(seen.v.dtype)
-
-
-def gaussian(grid: tuple[int, int], prefix: int = 0, sigma: float = SIGMA) -> Tensor:
-    """exp(−‖p_i − p_j‖² / 2σ²) between the patches of a grid, 0 to and from prefix tokens, (L, L).
-
-    >>> gaussian((2, 2), prefix=1).shape
-    torch.Size([5, 5])
-    """
-    rows, columns = torch.meshgrid(*(torch.arange(side, dtype=torch.float32) for side in grid), indexing="ij")
-    places = torch.stack([rows.flatten(), columns.flatten()], 1)  # (hw, 2)
-    distance = (places[:, None] - places[None]).square().sum(-1)
-    return F.pad(torch.exp(-distance / (2 * sigma**2)), (prefix, 0, prefix, 0))
 
 
 def _kk_gaussian(seen: Attended) -> Tensor:
@@ -116,6 +103,11 @@ def parse(text: str) -> Affinity:
         except ValueError as error:
             raise UserError(f"affinity {text!r}: {weight.strip()!r} is not a number.") from error
     return tuple(terms)
+
+
+def parts(text: str) -> list[Product]:
+    """Those products of an affinity that have parameters."""
+    return [known for name, _ in parse(text) if isinstance(known := product(name), Product)]
 
 
 def values(seen: Attended, terms: Affinity) -> Tensor:

@@ -18,7 +18,7 @@ import xarray as xr
 
 from clearclip.errors import UserError
 from clearclip.methods import stages
-from clearclip.methods.affinity import Affinity, parse, product, split
+from clearclip.methods.affinity import Affinity, parse, parts, split
 from clearclip.methods.products.product import Product
 from clearclip.methods.stages.stage import After, Before, Beside, Labeling, Merged, Scoring, Stage
 
@@ -79,7 +79,7 @@ class Recipe:
     @property
     def products(self) -> list[Product]:
         """Those products of the affinity that have parameters."""
-        return [known for name, _ in self.terms if isinstance(known := product(name), Product)]
+        return parts(self.affinity)
 
     @property
     def parts(self) -> list[Product | Stage]:

@@ -10,6 +10,7 @@ from typing import Any
 from clearclip.errors import UserError, closest
 from clearclip.methods.recipe import Recipe
 from clearclip.methods.recipe import knobs as all_knobs
+from clearclip.methods.settings import resclip
 from clearclip.methods.stages import (
     AddCls,
     Aggregate,
@@ -44,8 +45,10 @@ RECIPES: dict[str, Recipe] = {
         Recipe("gem+clearclip", GEM, residual=False, ffn=False),
         Recipe("naclip", "kk_gaussian", residual=False, ffn=False),
         Recipe("segearth_ov", "qq + kk + vv", residual=False, ffn=False, cls_weight=-0.3),
-        # λ = 0.5; its authors tune it between 0.2 and 0.6 per dataset
-        Recipe("resclip", "1.0*qq + 1.0*qk_middle", residual=False, ffn=False),
+        *resclip().values(),
+        Recipe("resclip_rcs+clearclip", "1.0*qq + 1.0*qk_middle", residual=False, ffn=False),  # λ = 0.5
+        Recipe("itaclip", "0.5*qq + 0.5*kk + 0.5*Middle(blocks=(7, 8, 10), pairs='qq kk')", ffn=False),
+        Recipe("scra", "Recursive()"),
         Recipe("proxyclip", "proxy", residual=False, ffn=False),
         Recipe(
             "sc_clip",

@@ -113,6 +113,7 @@ class Tokens:
         repaired: patches after other blocks where a stage has changed them, (B, N, D) by layer.
         elsewhere: the patches that the recipe gives out lie on the second model's grid.
         merged: the regions on the second model's grid where a stage has changed them, (B, rows, columns).
+        labels: a number for every patch, (B, N), where a stage has told them apart.
     """
 
     trunk: Trunk
@@ -122,6 +123,7 @@ class Tokens:
     repaired: dict[int, Tensor] = field(default_factory=dict)
     elsewhere: bool = False
     merged: Tensor | None = None
+    labels: Tensor | None = None
     _similar: dict[int, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     @property

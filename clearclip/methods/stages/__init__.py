@@ -6,6 +6,7 @@ from clearclip.methods.stages.aggregate import Aggregate, AggregateAfter
 from clearclip.methods.stages.alone import PatchesOnly
 from clearclip.methods.stages.branch import Branch
 from clearclip.methods.stages.cls import AddCls
+from clearclip.methods.stages.first_pass import FirstPass
 from clearclip.methods.stages.merge import MergeRegions
 from clearclip.methods.stages.outliers import RULES
 from clearclip.methods.stages.region_cls import RegionCls
@@ -20,6 +21,7 @@ __all__ = [
     "Aggregate",
     "AggregateAfter",
     "Branch",
+    "FirstPass",
     "MergeRegions",
     "PatchesOnly",
     "RegionCls",
@@ -31,7 +33,18 @@ __all__ = [
 
 STAGES: dict[str, type[Stage]] = {
     kind.__name__: kind
-    for kind in (AddCls, Aggregate, AggregateAfter, Branch, MergeRegions, PatchesOnly, RegionCls, Repair, Vote)
+    for kind in (
+        AddCls,
+        Aggregate,
+        AggregateAfter,
+        Branch,
+        FirstPass,
+        MergeRegions,
+        PatchesOnly,
+        RegionCls,
+        Repair,
+        Vote,
+    )
 }
 
 

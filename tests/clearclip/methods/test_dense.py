@@ -103,7 +103,7 @@ AFFINITIES = {
     "clearclip": lambda head: head.softmax(head.q, head.q),
     "naclip": naclip,
     "segearth_ov": lambda head: sum(head.softmax(u, u) for u in (head.q, head.k, head.v)),
-    "resclip": resclip,
+    "resclip_rcs+clearclip": resclip,
 }
 LOOPED = [*AFFINITIES, "maskclip+clearclip", "sclip+clearclip", "gem+clearclip"]
 
@@ -122,7 +122,7 @@ def loop_stream(visual, image, name, affinity):
     """What a recipe hands to the final norm, for one image of float64."""
     grid, inputs = block_inputs(visual, image)
     blocks = visual.transformer.resblocks
-    middle = [(blocks[i - 1], inputs[i - 1]) for i in (6, 7, 8, 9)] if name == "resclip" else []
+    middle = [(blocks[i - 1], inputs[i - 1]) for i in (6, 7, 8, 9)] if name.startswith("resclip") else []
     if name in ("clip_surgery", "gem"):
         x = inputs[-6]
         for block, seen in zip(blocks[-6:], inputs[-6:], strict=True):
@@ -138,7 +138,7 @@ def loop_stream(visual, image, name, affinity):
 def loop(model, images, name):
     """A recipe's patch features, image by image."""
     visual = copy.deepcopy(model.model.visual).double()
-    affinity = AFFINITIES[name.partition("+")[0] if name != "maskclip" else name]
+    affinity = AFFINITIES.get(name) or AFFINITIES[name.partition("+")[0]]
     result = []
     for image in images.double():
         x = loop_stream(visual, image, name, affinity)
@@ -568,7 +568,7 @@ def thirty():
 def test_many_recipes_at_once_equal_each_alone(clip):
     """Bit by bit: what is shared is the same tensor, computed by the same operations."""
     images = pictures(OBLONG)
-    together = DenseEncoder(clip, thirty())(images)
+    together = dense(clip, images, *thirty())
     assert len(together) == 30
     for one in thirty():
         assert torch.equal(together[one.name], dense(clip, images, one)), one.name
@@ -576,9 +576,9 @@ def test_many_recipes_at_once_equal_each_alone(clip):
 
 def test_a_batch_equals_each_image_alone(clip, dino):
     images, blind = pictures((48, 80), 3), untold()
-    together = DenseEncoder(clip, blind, dino)(images)
+    together = dense(clip, images, *blind, proxy=dino)
     for i, image in enumerate(images):
-        alone = DenseEncoder(clip, blind, dino)(image[None])
+        alone = dense(clip, image[None], *blind, proxy=dino)
         assert all(close(together[name][i], alone[name][0], 1e-4) for name in blind)
 
 
@@ -594,7 +594,7 @@ def test_the_trunk_runs_once_and_the_last_block_never(clip):
     try:
         for chosen in (["clearclip"], thirty()):
             counts.clear()
-            DenseEncoder(clip, chosen)(pictures(OBLONG))
+            dense(clip, pictures(OBLONG), *chosen)
             assert counts == {"patches": 1} | dict.fromkeys(range(1, 12), 1)
     finally:
         for handle in handles:
@@ -625,8 +625,7 @@ def test_the_model_and_its_inputs_are_left_as_they_were(clip):
 def test_bf16_is_close_and_float32_at_the_end(clip, dino):
     half, images, blind = copy.copy(clip), pictures((48, 80)), untold()
     half.precision = "bf16"
-    ours = DenseEncoder(half, blind, dino)(images)
-    full = DenseEncoder(clip, blind, dino)(images)
+    ours, full = (dense(model, images, *blind, proxy=dino) for model in (half, clip))
     for name in blind:
         assert ours[name].dtype == torch.float32 and not torch.equal(ours[name], full[name])
         assert torch.cosine_similarity(ours[name], full[name], dim=-1).mean() > 0.995, name
