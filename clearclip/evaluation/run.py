@@ -222,17 +222,23 @@ class _Evaluation(Measurement[_Numbered, _Total]):
         return "mIoU " + ", ".join(f"{name} {value:.1f}" for name, value in miou.items())
 
     def state(self, total: _Total) -> xr.Dataset:
-        """Confusion matrices, sums of norms, and what is kept of each picture."""
-        pictures = per_image.kept(total.each, len(self.recipes), len(self.dataset.classes))
-        return pictures.assign(
-            confusion=(("recipe", "class", "predicted"), total.confusion.cpu().numpy()),
-            norms=(("part", "recipe", "of"), total.norms.parts),
+        """Confusion matrices, sums of norms, and what is kept of each picture if that is asked for."""
+        sums = xr.Dataset(
+            {
+                "confusion": (("recipe", "class", "predicted"), total.confusion.cpu().numpy()),
+                "norms": (("part", "recipe", "of"), total.norms.parts),
+            }
         )
+        if not self.per_image:
+            return sums
+        pictures = per_image.kept(total.each, len(self.recipes), len(self.dataset.classes))
+        return sums.merge(pictures).assign_attrs(pictures.attrs)
 
     def restore(self, state: xr.Dataset) -> _Total:
         """What `state` kept."""
         confusion = torch.from_numpy(state.confusion.values).to(self.segmenter.model.device)
-        return _Total(confusion, ExactSum(state.norms.values), per_image.restored(state))
+        each = per_image.restored(state) if self.per_image else ()
+        return _Total(confusion, ExactSum(state.norms.values), each)
 
     def finish(self, states: Sequence[xr.Dataset], images: int) -> xr.Dataset:
         """The Dataset of a run from the states of all its processes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -36,6 +36,7 @@ def reserved(output: Path, restart: bool = False) -> Iterator[None]:
 @contextmanager
 def _lock(output: Path) -> Iterator[None]:
     """The lock of an output, which the system takes back from a process that is killed."""
+    made = [folder for folder in output.parents if not folder.exists()]  # the innermost first
     output.parent.mkdir(parents=True, exist_ok=True)
     file = output.with_name(f".{output.name}.lock")
     lock = FileLock(file)
@@ -48,7 +49,9 @@ def _lock(output: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        file.unlink(
-            missing_ok=True
-        )  # before it is released: who waits for it sees that it is gone, and makes a new one
+        # before it is released: who waits for it sees that it is gone, and makes a new one
+        file.unlink(missing_ok=True)
         lock.release()
+        with suppress(OSError):  # a folder that is not empty stays
+            for folder in made:
+                folder.rmdir()

@@ -124,7 +124,7 @@ def test_a_mistake_gives_one_message_and_code_2(name, tmp_path, photo):
     ],
 )
 def test_mistakes_that_only_the_model_shows(words, message, model, monkeypatch, tmp_path, photo):
-    monkeypatch.setattr("clearclip.models.load.load", lambda *args: model)
+    monkeypatch.setattr("clearclip.models.load.load", lambda *args, **how: model)
     photo.save(tmp_path / "a.png")
     done = here("clearclip.segment", "a.png", "--classes", "a, b", *QUICK, *words, cwd=tmp_path)
     assert done.returncode == 2 and message in done.stderr
@@ -171,14 +171,14 @@ def test_a_mistake_in_a_real_process(tmp_path):
 
 
 def test_a_folder_without_one_picture_that_can_be_read(model, monkeypatch, tmp_path):
-    monkeypatch.setattr("clearclip.models.load.load", lambda *args: model)
+    monkeypatch.setattr("clearclip.models.load.load", lambda *args, **how: model)
     (tmp_path / "a.png").write_bytes(b"no picture")
     done = here("clearclip.segment", "a.png", "--classes", "a, b", *QUICK, cwd=tmp_path)
     assert done.returncode == 2 and "skipped 1 picture" in done.stdout and "not one picture" in done.stderr
 
 
 def test_photos_of_one_name_do_not_overwrite_each_other(model, monkeypatch, tmp_path, photo):
-    monkeypatch.setattr("clearclip.models.load.load", lambda *args: model)
+    monkeypatch.setattr("clearclip.models.load.load", lambda *args, **how: model)
     for name in ("one/a.png", "two/a.png", "one/a.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         photo.save(tmp_path / name)
@@ -200,7 +200,7 @@ def test_weights_that_overflow_in_half_precision_write_nothing(tmp_path, photo, 
     """Finite weights, for which half precision is too small: no labels, and the message says which precision to take."""
     small = load("clip_tiny", device="cpu", precision="fp16")
     small.blocks[4].module.attn.out_proj.bias[7] = 1e5
-    monkeypatch.setattr("clearclip.models.load.load", lambda *args: small)
+    monkeypatch.setattr("clearclip.models.load.load", lambda *args, **how: small)
     photo.save(tmp_path / "a.png")
     words = ("a.png", "--classes", "apple, grass", "--prompts", "photo", "--text-cache", "texts", "--precision", "fp16")
     done = here("clearclip.segment", *words, cwd=tmp_path)
@@ -210,7 +210,7 @@ def test_weights_that_overflow_in_half_precision_write_nothing(tmp_path, photo, 
 
 
 def test_the_pixel_limit_of_pictures(tmp_path, photo, model, monkeypatch):
-    monkeypatch.setattr("clearclip.models.load.load", lambda *args: model)
+    monkeypatch.setattr("clearclip.models.load.load", lambda *args, **how: model)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     photo.save(tmp_path / "a.png")
     words = ("a.png", "--classes", "a, b", *QUICK)
@@ -255,7 +255,7 @@ def test_a_recipe_is_not_a_picture_though_a_folder_has_its_name(monkeypatch, tmp
 
 
 def test_scenes_have_no_true_labels_for_other_classes(model, monkeypatch, tmp_path):
-    monkeypatch.setattr("clearclip.models.load.load", lambda *args: model)
+    monkeypatch.setattr("clearclip.models.load.load", lambda *args, **how: model)
     truths = []
     monkeypatch.setattr(COMPARE, lambda *given: truths.append(given[1:]) or side_by_side(*given))
     for words in (("--classes", "cat, grass"), ("--background",)):

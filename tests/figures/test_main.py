@@ -116,7 +116,7 @@ def test_one_file_serves_what_reads_one(data, tmp_path):
     done = here("figures", "fig3", "--data", data / "statistics.nc", cwd=tmp_path)
     assert done.returncode == 2 and "fig3 reads 2 Datasets" in done.stderr
     done = here("figures", "table1", "--data", data / "statistics.nc", cwd=tmp_path)
-    assert done.returncode == 2 and "table1 cannot be drawn from ablation" in done.stderr
+    assert done.returncode == 2 and "statistics.nc holds statistics, not a sweep" in done.stderr
 
 
 def test_a_missing_run_is_told_with_its_command(data, tmp_path):

@@ -57,3 +57,13 @@ def test_an_error_lets_go(tmp_path):
                 pass
             raise KeyboardInterrupt
     assert files(tmp_path) == []
+
+
+def test_folders_that_were_made_for_nothing_are_gone_afterwards(tmp_path):
+    with reserved(tmp_path / "a" / "b" / "result.nc"):
+        assert (tmp_path / "a" / "b").is_dir()
+    assert list(tmp_path.iterdir()) == []
+    with reserved(tmp_path / "a" / "b" / "result.nc"):
+        (tmp_path / "a" / "kept.txt").touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["kept.txt"]
