@@ -10,7 +10,18 @@ from typing import Any
 from clearclip.errors import UserError, closest
 from clearclip.methods.recipe import Recipe
 from clearclip.methods.recipe import knobs as all_knobs
-from clearclip.methods.stages import AddCls, Aggregate, AggregateAfter, Branch, PatchesOnly, Repair
+from clearclip.methods.stages import (
+    AddCls,
+    Aggregate,
+    AggregateAfter,
+    AggregateWhole,
+    Branch,
+    PatchesOnly,
+    Propagate,
+    PropagatePixels,
+    Repair,
+    Scga,
+)
 from clearclip.methods.stages.outliers import LocalOutliers, SeenByCls
 from clearclip.methods.stages.stage import Stage
 from clearclip.models.block import FEATURES
@@ -37,6 +48,9 @@ RECIPES: dict[str, Recipe] = {
         # λ = 0.5; its authors tune it between 0.2 and 0.6 per dataset
         Recipe("resclip", "1.0*qq + 1.0*qk_middle", residual=False, ffn=False),
         Recipe("proxyclip", "proxy", residual=False, ffn=False),
+        Recipe("trident", "Proxy(together=True)", residual=False, ffn=False, stages=(AggregateWhole(),)),
+        Recipe("lposs", "identity", stages=(Propagate(),)),
+        Recipe("lposs+", "identity", stages=(Propagate(), PropagatePixels())),
         Recipe(
             "sc_clip",
             "0.5*Similarity() + 0.5*kk",
@@ -69,7 +83,7 @@ RECIPES: dict[str, Recipe] = {
 }
 
 # stages that may be added to any recipe, as in clearclip+pamr
-ADDITIONS: dict[str, Stage] = {}
+ADDITIONS: dict[str, Stage] = {"scga": Scga()}
 
 
 def recipe(which: str | Recipe) -> Recipe:

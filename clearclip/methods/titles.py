@@ -16,6 +16,9 @@ METHOD_LABEL = {
     "segearth_ov": "SegEarth-OV",
     "resclip": "ResCLIP (in part)",
     "proxyclip": "ProxyCLIP",
+    "trident": "Trident (without SAM)",
+    "lposs": "LPOSS",
+    "lposs+": "LPOSS+",
     "sc_clip": "SC-CLIP",
     "sfp": "SFP",
 }

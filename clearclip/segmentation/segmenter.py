@@ -1,6 +1,7 @@
 """Segmenter: any picture, any class names → labels, scores, overlay."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -116,11 +117,37 @@ class Segmenter:
         if cut is None and any(recipe.needs_regions for recipe in self.encoder.recipes):
             names = ", ".join(recipe.name for recipe in self.encoder.recipes if recipe.needs_regions)
             raise UserError(f"recipe {names}: it needs regions, a label for every pixel of each picture.")
-        by_picture = logits_of_windows(
-            prepared, self.windows, self.model.patch_size, self._encode, self.batch_size, cut
-        )
-        for image, by_recipe in zip(prepared, by_picture, strict=True):
+        for image, by_recipe in zip(prepared, self._by_picture(prepared, cut), strict=True):
             yield self._merged(by_recipe, image)
+
+    def _by_picture(self, images: list[Tensor], regions: list[Tensor] | None) -> Iterator[dict[str, PatchLogits]]:
+        """The logits of all windows; picture by picture if recipes look at whole pictures, so that little is kept for that."""
+        if not any(recipe.merged or recipe.looks_around for recipe in self.encoder.recipes):
+            yield from self._of_windows(images, self._encode, regions)
+            return
+        for i, image in enumerate(images):
+            mean = self._mean_similarity(image) if any(r.looks_around for r in self.encoder.recipes) else None
+            encode = partial(self._encode, mean_similarity=mean)
+            yield from self._of_windows([image], encode, None if regions is None else [regions[i]])
+
+    def _of_windows(
+        self,
+        images: list[Tensor],
+        encode: Callable[[Tensor, Tensor | None], dict[str, Encoded]],
+        regions: list[Tensor] | None = None,
+    ) -> Iterator[dict[str, PatchLogits]]:
+        return logits_of_windows(images, self.windows, self.model.patch_size, encode, self.batch_size, regions)
+
+    def _mean_similarity(self, image: Tensor) -> float:
+        """The mean cosine of the second model's patches in a window, over all windows of a picture (3, H', W')."""
+        means: list[float] = []
+
+        def encode(crops: Tensor, regions: Tensor | None) -> dict[str, Encoded]:
+            means.extend(self.encoder.mean_similarities(crops))
+            return {"": Encoded(crops.new_zeros(len(crops), 0, 1), (1, 1))}
+
+        next(self._of_windows([image], encode))
+        return sum(means) / len(means)
 
     def _region(self, region: np.ndarray) -> Tensor:
         """A label for every pixel of a picture at the size of its windows, (H', W') int64."""
@@ -128,9 +155,13 @@ class Segmenter:
         size = self.windows.resized(labels.shape[0], labels.shape[1])
         return F.interpolate(labels[None, None].double(), size=size, mode="nearest")[0, 0].long()
 
-    def _encode(self, crops: Tensor, regions: Tensor | None) -> dict[str, Encoded]:
+    def _encode(
+        self, crops: Tensor, regions: Tensor | None, mean_similarity: float | None = None
+    ) -> dict[str, Encoded]:
         size, queries = (crops.shape[-2], crops.shape[-1]), self.queries
-        dense = self.encoder.encode(crops, self.norms, regions, queries.embeddings, queries.owner)
+        dense = self.encoder.encode(
+            crops, self.norms, regions, queries.embeddings, queries.owner, mean_similarity=mean_similarity
+        )
         encoded = {}
         for recipe in self.encoder.recipes:
             name = recipe.name

@@ -23,6 +23,11 @@ class Product(Written, ABC):
     needs_guide: ClassVar[bool] = False  # a second model
     needs_regions: ClassVar[bool] = False  # a label for every pixel
 
+    @property
+    def looks_around(self) -> bool:
+        """Whether it depends on the other windows of the picture."""
+        return False
+
     @abstractmethod
     def __call__(self, seen: Attended) -> Tensor:
         """A·v, (B, heads, L, C)."""

@@ -3,18 +3,48 @@
 from __future__ import annotations
 
 from clearclip.methods.stages.aggregate import Aggregate, AggregateAfter
+from clearclip.methods.stages.aggregate_whole import AggregateWhole
 from clearclip.methods.stages.alone import PatchesOnly
 from clearclip.methods.stages.branch import Branch
 from clearclip.methods.stages.cls import AddCls
 from clearclip.methods.stages.outliers import RULES
+from clearclip.methods.stages.propagate import Propagate
+from clearclip.methods.stages.propagate_pixels import PropagatePixels
 from clearclip.methods.stages.repair import Repair
+from clearclip.methods.stages.scga import Scga
 from clearclip.methods.stages.stage import Stage
 from clearclip.methods.written import read as read_written
 
-__all__ = ["STAGES", "AddCls", "Aggregate", "AggregateAfter", "Branch", "PatchesOnly", "Repair", "read", "write"]
+__all__ = [
+    "STAGES",
+    "AddCls",
+    "Aggregate",
+    "AggregateAfter",
+    "AggregateWhole",
+    "Branch",
+    "PatchesOnly",
+    "Propagate",
+    "PropagatePixels",
+    "Repair",
+    "Scga",
+    "read",
+    "write",
+]
 
 STAGES: dict[str, type[Stage]] = {
-    kind.__name__: kind for kind in (AddCls, Aggregate, AggregateAfter, Branch, PatchesOnly)
+    kind.__name__: kind
+    for kind in (
+        AddCls,
+        Aggregate,
+        AggregateAfter,
+        AggregateWhole,
+        Branch,
+        PatchesOnly,
+        Propagate,
+        PropagatePixels,
+        Repair,
+        Scga,
+    )
 }
 
 
