@@ -59,12 +59,8 @@ class Propagate(Merged):
         seen = [_on(kept.float(), shape).flatten(1).T for kept, shape in zip(logits.kept or [], shapes, strict=True)]
         places = [torch.cartesian_prod(*logits.centers(i)) for i in range(len(shapes))]
         graph = self._graph(F.normalize(torch.cat(seen), dim=1), torch.cat(places))
-        scores = torch.cat([precise(scores.flatten(1).T) for _, scores in logits.windows])  # (N, Q)
-
-        def times(z: Tensor) -> Tensor:
-            return torch.from_numpy(graph @ z.cpu().numpy()).to(z.device)
-
-        spread = propagated(times, scores, self.alpha, self.steps).to(logits.windows[0][1])
+        scores = torch.cat([scores.flatten(1).T for _, scores in logits.windows])  # (N, Q)
+        spread = propagated(graph, scores, self.alpha, self.steps)
         parts = spread.split([shape.numel() for shape in shapes])
         windows = [
             (box, part.T.unflatten(1, shape))
@@ -88,7 +84,7 @@ class Propagate(Merged):
         one_way = sparse.csr_array((values, (rows, columns)), shape=(count, count))
         graph = one_way + one_way.T  # a mutual pair counts twice
         graph.setdiag(0)
-        root = sparse.diags_array(inverse_root(torch.from_numpy(graph.sum(1))).numpy())
+        root = sparse.diags_array(inverse_root(graph.sum(1)))
         return (root @ graph @ root).tocsr()
 
 

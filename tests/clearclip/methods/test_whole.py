@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from scipy.sparse import csr_array
 from scipy.sparse.linalg import cg
 from skimage.color import rgb2lab
 from small_models import block_inputs, close, config, noisy, projected, split, visual_of
@@ -17,10 +18,9 @@ from clearclip import load
 from clearclip.errors import UserError
 from clearclip.methods import stages
 from clearclip.methods.graph import mean_cosine, propagated
-from clearclip.methods.products import Proxy
 from clearclip.methods.recipes import RECIPES, Recipe, recipe
 from clearclip.methods.stages import AggregateWhole, Propagate, PropagatePixels, Scga
-from clearclip.methods.stages.propagate_pixels import Neighbors
+from clearclip.methods.stages.propagate_pixels import neighborhoods
 from clearclip.methods.stages.stage import Picture, Scoring
 from clearclip.methods.whole import listened, spliced
 from clearclip.methods.windows import PatchLogits, Windows
@@ -276,7 +276,7 @@ def test_lposs_plus_is_both_stages(clip, dino):
     (logits,) = ours.logits([photo((64, 100))])
     given = {"image": image_of(clip, photo((64, 100))).float(), "model": clip}
     again = PropagatePixels()(logits["lposs"], Picture(**{name: given.get(name) for name in Picture._fields}))
-    assert close(logits["lposs+"].maps(), again.maps(), 1e-6) and logits["lposs+"].size == (64, 100)
+    assert close(logits["lposs+"].maps(), again.maps(), 1e-4) and logits["lposs+"].size == (64, 100)
     owner = ours.queries.owner
     best = class_scores(logits["lposs+"].maps(), (64, 100), owner, 3).argmax(0)
     assert torch.equal(class_labels(logits["lposs+"], (64, 100), owner), best)
@@ -321,8 +321,9 @@ def test_one_mean_over_all_windows(clip, dino):
     half[:, :40] = 128
     (logits,) = ours.logits([Image.fromarray(half)])
     assert not close(logits["one"].maps(), logits["own"].maps(), 1e-3)
-    (logits,) = ours.logits([photo((48, 48)).resize((200, 200)).crop((0, 0, 1, 1)).resize((48, 48))])
-    assert Proxy(together=True).looks_around and not Proxy().looks_around
+    ours.windows = Windows(64, 2048, 64, 64)
+    (logits,) = ours.logits([photo((64, 64))])
+    assert close(logits["one"].maps(), logits["own"].maps(), 1e-5)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 40), (200, 9)])
@@ -342,42 +343,40 @@ def graph(count=30, names=4):
     W = torch.rand(count, count, generator=generator, dtype=torch.float64) ** 8
     W = W + W.T
     root = W.sum(1).rsqrt()
-    return root[:, None] * W * root, torch.rand(count, names, generator=generator, dtype=torch.float64)
+    return (root[:, None] * W * root).numpy(), torch.rand(count, names, generator=generator, dtype=torch.float64)
 
 
 def test_propagation_is_the_solution_of_its_equation():
     W, Y = graph()
-    Z = propagated(lambda z: W @ z, Y, 0.95, steps=500, tolerance=1e-12)
-    assert torch.allclose(Z, torch.linalg.solve(torch.eye(30) - 0.95 * W, 0.05 * Y), atol=1e-10)
+    Z = propagated(csr_array(W), Y, 0.95, steps=500, tolerance=1e-12)
+    assert np.allclose(Z, np.linalg.solve(np.eye(30) - 0.95 * W, 0.05 * Y.numpy()), atol=1e-10)
 
 
 @pytest.mark.parametrize("steps", [1, 3, 10, 100])
 def test_propagation_step_by_step_is_that_of_scipy(steps):
     W, Y = graph()
     Y[:, 1] *= 1e-9  # every name has a scale of its own …
-    Y[:, 2] = W.sum(1).sqrt()  # … one is done after a few steps, …
+    Y[:, 2] = torch.linalg.eigh(torch.from_numpy(W)).eigenvectors[:, 3]  # … one is done after a single step, …
     Y[:, 3] = 0  # … and one before the first
-    Z = propagated(lambda z: W @ z, Y, 0.95, steps)
+    Z = propagated(csr_array(W), Y, 0.95, steps)
     for y, z in zip(Y.T, Z.T, strict=True):
-        theirs, _ = cg(np.eye(30) - 0.95 * W.numpy(), 0.05 * y.numpy(), rtol=1e-6, maxiter=steps)
+        theirs, _ = cg(np.eye(30) - 0.95 * W, 0.05 * y.numpy(), rtol=1e-6, maxiter=steps)
         assert np.allclose(z.numpy(), theirs, rtol=1e-7, atol=1e-14)
+
+
+def test_who_sees_nobody_keeps_a_share_of_the_score():
+    Y = torch.rand(3, 2, dtype=torch.float64)
+    assert torch.allclose(propagated(csr_array((3, 3)), Y, 0.95, 10), 0.05 * Y)
 
 
 @pytest.mark.parametrize("shape", [(7, 9), (3, 20), (20, 2), (1, 5), (1, 1)])
 def test_pixels_that_are_neighbors(shape):
-    colors = torch.rand(*shape, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 0.02
-    W = pixel_graph(colors.numpy(), reach=2)
+    colors = np.random.default_rng(0).random((*shape, 3)) * 0.02
+    W = pixel_graph(colors, reach=2)
     degree = W.sum(1)
     degree[degree == 0] = 1
-    theirs = torch.from_numpy(W / np.sqrt(np.outer(degree, degree)))
-    ours = Neighbors(colors.permute(2, 0, 1), 2, 0.01)(torch.eye(shape[0] * shape[1], dtype=torch.float64))
-    assert torch.allclose(ours, theirs, atol=1e-12)
-
-
-def test_patches_that_see_nobody_keep_their_scores():
-    W = torch.zeros(3, 3, dtype=torch.float64)
-    Y = torch.rand(3, 2, dtype=torch.float64)
-    assert torch.allclose(propagated(lambda z: W @ z, Y, 0.95, 10), 0.05 * Y)
+    ours = neighborhoods(colors.transpose(2, 0, 1), 2, 0.01).toarray()
+    assert np.allclose(ours, W / np.sqrt(np.outer(degree, degree)), atol=1e-12)
 
 
 def windows(size, crop, stride, patch=8):
@@ -424,7 +423,7 @@ def test_parts_at_a_time_are_the_whole(clip, dino, monkeypatch):
     which = ["lposs+", "trident", "clearclip+scga"]
     (whole,) = segmenter(clip, dino, *which).logits([photo((64, 100))])
     for module in ("whole", "stages.propagate", "stages.aggregate_whole", "stages.propagate_pixels"):
-        monkeypatch.setattr(f"clearclip.methods.{module}.AT_ONCE", {"cpu": 100} if "pixels" in module else 100)
+        monkeypatch.setattr(f"clearclip.methods.{module}.AT_ONCE", 2 if "pixels" in module else 100)
     (parts,) = segmenter(clip, dino, *which).logits([photo((64, 100))])
     assert all(close(parts[name].maps(), whole[name].maps(), 1e-5) for name in which)
 
