@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clearclip.methods.stages.stage import Merged, Picture
+from clearclip.methods.stages.whole import scored, spliced
 from clearclip.methods.trunk import Guide, Trunk
-from clearclip.methods.whole import scored, spliced
 from clearclip.methods.windows import PatchLogits
 
 AT_ONCE = 2**23  # similarities of all heads that are held at a time

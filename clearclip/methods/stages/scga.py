@@ -11,8 +11,8 @@ from torch import Tensor
 from clearclip.errors import UserError
 from clearclip.methods.graph import mean_cosine
 from clearclip.methods.stages.stage import Merged, Picture
+from clearclip.methods.stages.whole import listened, scored, spliced
 from clearclip.methods.trunk import Trunk
-from clearclip.methods.whole import listened, scored, spliced
 from clearclip.methods.windows import PatchLogits
 
 

@@ -22,7 +22,7 @@ from clearclip.methods.recipes import RECIPES, Recipe, recipe
 from clearclip.methods.stages import AggregateWhole, Propagate, PropagatePixels, Scga
 from clearclip.methods.stages.propagate_pixels import neighborhoods
 from clearclip.methods.stages.stage import Picture, Scoring
-from clearclip.methods.whole import listened, spliced
+from clearclip.methods.stages.whole import listened, spliced
 from clearclip.methods.windows import PatchLogits, Windows
 from clearclip.segmentation.labelling import class_labels, class_scores
 from clearclip.segmentation.segmenter import Segmenter
@@ -414,7 +414,7 @@ def test_rows_at_a_time_are_the_whole(monkeypatch):
     whole = alike(unit @ unit.T, 10, mean_cosine(unit)) @ x
     assert mean_cosine(unit) == pytest.approx(float((unit @ unit.T).mean()), abs=1e-6)
     assert torch.allclose(listened(unit, x, 10, mean_cosine(unit)), whole, atol=1e-6)
-    monkeypatch.setattr("clearclip.methods.whole.AT_ONCE", 120)
+    monkeypatch.setattr("clearclip.methods.stages.whole.AT_ONCE", 120)
     assert torch.allclose(listened(unit, x, 10, mean_cosine(unit)), whole, atol=1e-6)
 
 
@@ -422,7 +422,7 @@ def test_rows_at_a_time_are_the_whole(monkeypatch):
 def test_parts_at_a_time_are_the_whole(clip, dino, monkeypatch):
     which = ["lposs+", "trident", "clearclip+scga"]
     (whole,) = segmenter(clip, dino, *which).logits([photo((64, 100))])
-    for module in ("whole", "stages.propagate", "stages.aggregate_whole", "stages.propagate_pixels"):
+    for module in ("stages.whole", "stages.propagate", "stages.aggregate_whole", "stages.propagate_pixels"):
         monkeypatch.setattr(f"clearclip.methods.{module}.AT_ONCE", 2 if "pixels" in module else 100)
     (parts,) = segmenter(clip, dino, *which).logits([photo((64, 100))])
     assert all(close(parts[name].maps(), whole[name].maps(), 1e-5) for name in which)
