@@ -106,6 +106,11 @@ class Recipe:
         return any(product.looks_around for product in self.products)
 
     @property
+    def one_by_one(self) -> bool:
+        """Whether pictures go through the model one at a time, as it keeps something of every window of them."""
+        return self.looks_around or any(stage.keeps for stage in self.merged)
+
+    @property
     def elsewhere(self) -> bool:
         """Whether its patches lie on the second model's grid."""
         return any(product.elsewhere for product in self.products)

@@ -121,8 +121,8 @@ class Segmenter:
             yield self._merged(by_recipe, image)
 
     def _by_picture(self, images: list[Tensor], regions: list[Tensor] | None) -> Iterator[dict[str, PatchLogits]]:
-        """The logits of all windows; picture by picture if recipes look at whole pictures, so that little is kept for that."""
-        if not any(recipe.merged or recipe.looks_around for recipe in self.encoder.recipes):
+        """The logits of all windows, as `logits_of_windows` yields them."""
+        if not any(recipe.one_by_one for recipe in self.encoder.recipes):
             yield from self._of_windows(images, self._encode, regions)
             return
         for i, image in enumerate(images):

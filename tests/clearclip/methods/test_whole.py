@@ -335,6 +335,16 @@ def test_pictures_of_any_size(clip, dino, shape):
         assert result.labels.shape == shape and np.isfinite(result.scores).all(), name
 
 
+@torch.inference_mode()
+def test_in_half_precision(dino):
+    image, which = photo((64, 100)), ["lposs+", "trident", "clearclip+scga"]
+    cut = {"windows": CUT, "prompts": "photo", "proxy": dino}
+    (full,) = Segmenter(load("clip_tiny", device="cpu"), "boat, sky", which, **cut).logits([image])
+    (half,) = Segmenter(load("clip_tiny", device="cpu", precision="bf16"), "boat, sky", which, **cut).logits([image])
+    for name in which:
+        assert half[name].maps().dtype == torch.float32 and close(half[name].maps(), full[name].maps(), 0.1), name
+
+
 # the parts -----------------------------------------------------------------------------------------------------------
 
 
