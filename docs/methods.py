@@ -21,7 +21,10 @@ SCLIP = "Wang et al., SCLIP, ECCV 2024"
 RESCLIP = "Yang et al., ResCLIP, CVPR 2025; yvhangyang/ResCLIP"
 SOURCES = {  # recipe → where its formula was published, and what of the publication is not included
     "clip": ("Radford et al., CLIP, ICML 2021", ""),
-    "maskclip": ("Zhou et al., MaskCLIP, ECCV 2022", "MMSegmentation's MaskCLIP has GELU and ε 1e-6; here the model keeps its own"),
+    "maskclip": (
+        "Zhou et al., MaskCLIP, ECCV 2022",
+        "MMSegmentation's MaskCLIP has GELU and ε 1e-6; here the model keeps its own",
+    ),
     "sclip": (SCLIP, "its refinement is +pamr"),
     "clip_surgery": ("Li et al., CLIP Surgery, 2023", ""),
     "gem": ("Bousselham et al., GEM, CVPR 2024; gem_torch (MIT)", ""),
@@ -39,13 +42,19 @@ SOURCES = {  # recipe → where its formula was published, and what of the publi
     "proxyclip": ("Lan et al., ProxyCLIP, ECCV 2024", ""),
     "sc_clip": ("Bai et al., SC-CLIP, 2024; SuleBai/SC-CLIP", ""),
     "sfp": ("SFP, ICCV 2025; Kimsure/SFP", ""),
-    "itaclip": ("Aydın et al., ITACLIP, 2024; m-arda-aydn/ITACLIP", "all but the attention: image engineering, texts of a language model"),
+    "itaclip": (
+        "Aydın et al., ITACLIP, 2024; m-arda-aydn/ITACLIP",
+        "all but the attention: image engineering, texts of a language model",
+    ),
     "scra": ("RADSeg, 2025; RADSeg-OVSS/RADSeg", "RADIO's language adaptor"),
     "scga": ("RADSeg, 2025; RADSeg-OVSS/RADSeg", "RADIO's language adaptor"),
     "scra+scga": ("RADSeg, 2025; RADSeg-OVSS/RADSeg", "RADIO's language adaptor"),
     "lposs": ("Stojnić et al., LPOSS, CVPR 2025; vladan-stojnic/LPOSS (MIT)", ""),
     "lposs+": ("Stojnić et al., LPOSS, CVPR 2025; vladan-stojnic/LPOSS (MIT)", ""),
-    "trident": ("Shi et al., Trident, ICCV 2025; YuHengsss/Trident (Apache-2.0)", "SAM: its affinity is that of the second model"),
+    "trident": (
+        "Shi et al., Trident, ICCV 2025; YuHengsss/Trident (Apache-2.0)",
+        "SAM: its affinity is that of the second model",
+    ),
     "corrclip": ("Zhang et al., CorrCLIP, ICCV 2025; zdk258/CorrCLIP", "SAM2's masks: give any regions"),
     "oracle": ("this toolkit", ""),
 }
@@ -83,7 +92,11 @@ def first_sentence(kind: type) -> str:
 
 def page() -> str:
     """The page."""
-    recipes = ["| recipe | method | formula | stages | source | not included |", "|---|---|---|---|---|---|", *map(row, RECIPES)]
+    recipes = [
+        "| recipe | method | formula | stages | source | not included |",
+        "|---|---|---|---|---|---|",
+        *map(row, RECIPES),
+    ]
     additions = ", ".join(f"`+{name}` (`{stage!r}`)" for name, stage in ADDITIONS.items())
     parts = [START, "\n".join(recipes), "\n", AFTER.format(additions=additions)]
     for title, kinds in (("Stages", STAGES), ("Rules of `Repair`", RULES), ("Affinities with parameters", PARAMETRIC)):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from clearclip.errors import UserError
 from clearclip.methods.affinity import Affinity, attention_output, product
+from clearclip.methods.graph import mean_cosine
 from clearclip.methods.recipe import Recipe
 from clearclip.methods.recipes import recipes
 from clearclip.methods.trunk import Attended, Guide, Trunk
@@ -85,7 +86,7 @@ class DenseEncoder:
         recipe = next(recipe for recipe in self.recipes if recipe.name == name)
         if self.proxy is not None and recipe.elsewhere:
             p = self.proxy.patch_size
-            return image_size[0] // p, image_size[1] // p
+            return max(1, image_size[0] // p), max(1, image_size[1] // p)
         return self.model.grid(image_size)
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
@@ -105,6 +106,7 @@ class DenseEncoder:
         texts: Tensor | None = None,
         owner: Tensor | None = None,
         truth: Tensor | None = None,
+        mean_similarity: float | None = None,
     ) -> Dense:
         """As a call, with more of what recipes need and give.
 
@@ -115,11 +117,14 @@ class DenseEncoder:
             texts: one L2-normalized row per name, (Q, E), for recipes that look at the names.
             owner: the class of each name, (Q,).
             truth: the true label of every pixel, (B, H, W) int64, for recipes that are told it.
+            mean_similarity: see `Trunk`.
         """
         inputs = self.model.block_inputs(images, self._layers)
         guide = None if self.proxy is None else Guide(self.proxy, images, self.model)  # in its own precision
         with self.model.autocast():
-            shared = _Shared(Trunk(self.model, images, inputs, guide, regions, truth, texts, owner))
+            shared = _Shared(
+                Trunk(self.model, images, inputs, guide, regions, truth, texts, owner, mean_similarity=mean_similarity)
+            )
             done: dict[Recipe, tuple[Tensor, Tensor | None]] = {}
             result, measured, kept = {}, {}, {}
             for recipe in self.recipes:
@@ -131,6 +136,11 @@ class DenseEncoder:
                 if norms:
                     measured[recipe.name] = shared.norms(recipe)
         return Dense(result, measured, kept, shared.trunk)
+
+    def mean_similarities(self, images: Tensor) -> list[float]:
+        """The mean cosine of the second model's patches for each of some crops (B, 3, H, W), for `encode`."""
+        assert self.proxy is not None  # as every recipe that asks for it has been checked
+        return [mean_cosine(F.normalize(x.float(), dim=1)) for x in Guide(self.proxy, images, self.model).features()]
 
     def _features(self, shared: _Shared, recipe: Recipe) -> tuple[Tensor, Tensor | None]:
         """A recipe's features in the text space, and what its stages keep for the whole picture."""

@@ -66,6 +66,13 @@ class Recipe:
             raise UserError(
                 f"recipe {self.name}: stages around the last block go with affinity, residual, ffn and alpha only."
             )
+        if any(stage.keeps for stage in self.merged[1:]):
+            raise UserError(f"recipe {self.name}: {self.merged[0]} has to stand behind {self.merged[1]}.")
+        if any(stage.anew for stage in self.merged) and (self.scoring or self.cls_weight or self.joins_normed):
+            raise UserError(
+                f"recipe {self.name}: {self.merged[0]} scores the picture anew, so {self.scoring or 'sums of features'} "
+                "before it would be lost."
+            )
         if any(product.patches_only for product in self.products) and not any(stage.alone for stage in self.stages):
             raise UserError(
                 f"recipe {self.name}: {self.affinity} speaks of patches only, so it needs the stage PatchesOnly()."
@@ -100,6 +107,16 @@ class Recipe:
     def needs_truth(self) -> bool:
         """Whether it has to be told the true label of every pixel."""
         return any(part.needs_truth for part in self.parts)
+
+    @property
+    def looks_around(self) -> bool:
+        """Whether its affinity depends on the other windows of a picture."""
+        return any(product.looks_around for product in self.products)
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether pictures go through the model one at a time, as it keeps something of every window of them."""
+        return self.looks_around or any(stage.keeps for stage in self.merged)
 
     @property
     def elsewhere(self) -> bool:

@@ -15,11 +15,15 @@ from clearclip.methods.stages import (
     AddCls,
     Aggregate,
     AggregateAfter,
+    AggregateWhole,
     Branch,
     MergeRegions,
     PatchesOnly,
+    Propagate,
+    PropagatePixels,
     RegionCls,
     Repair,
+    Scga,
     Vote,
 )
 from clearclip.methods.stages.outliers import LocalOutliers, SeenByCls
@@ -50,6 +54,9 @@ RECIPES: dict[str, Recipe] = {
         Recipe("itaclip", "0.5*qq + 0.5*kk + 0.5*Middle(blocks=(7, 8, 10), pairs='qq kk')", ffn=False),
         Recipe("scra", "Recursive()"),
         Recipe("proxyclip", "proxy", residual=False, ffn=False),
+        Recipe("trident", "Proxy(together=True)", residual=False, ffn=False, stages=(AggregateWhole(),)),
+        Recipe("lposs", "identity", stages=(Propagate(),)),
+        Recipe("lposs+", "identity", stages=(Propagate(), PropagatePixels())),
         Recipe(
             "sc_clip",
             "0.5*Similarity() + 0.5*kk",
@@ -95,7 +102,7 @@ RECIPES: dict[str, Recipe] = {
 }
 
 # stages that may be added to any recipe, as in clearclip+pamr
-ADDITIONS: dict[str, Stage] = {}
+ADDITIONS: dict[str, Stage] = {"scga": Scga()}
 
 
 def recipe(which: str | Recipe) -> Recipe:

@@ -47,6 +47,7 @@ class Trunk:
         truth: the true label of every pixel, (B, H, W) int64, None where nobody knows it.
         texts: one L2-normalized row per name that is asked for, (Q, E), None where nothing is asked.
         owner: the class of each name, (Q,).
+        mean_similarity: the mean cosine of the second model's patches over all windows of the picture that the crops are of.
     """
 
     model: Backbone
@@ -57,12 +58,26 @@ class Trunk:
     truth: Tensor | None = None
     texts: Tensor | None = None
     owner: Tensor | None = None
+    mean_similarity: float | None = None
     _kept: dict[Hashable, object] = field(default_factory=dict, repr=False)
 
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of patches."""
         return self.model.grid((self.images.shape[-2], self.images.shape[-1]))
+
+    @property
+    def second(self) -> Guide:
+        """The second model's view; raises `UserError` without one."""
+        if self.guide is None:
+            raise UserError(
+                'this affinity needs a second model: DenseEncoder(model, recipes, proxy=load("dino_vitb8")).'
+            )
+        return self.guide
+
+    def grid_of(self, patches: Tensor) -> tuple[int, int]:
+        """Rows and columns of patches (B, N, D) that a recipe hands on: the second model's where it has taken them over."""
+        return self.guide.grid if self.guide and patches.shape[1] != math.prod(self.grid) else self.grid
 
     @property
     def prefix(self) -> int:
@@ -188,11 +203,7 @@ class Attended:
     @property
     def guide(self) -> Guide:
         """The second model's view; raises `UserError` without one."""
-        if self.tokens.trunk.guide is None:
-            raise UserError(
-                'this affinity needs a second model: DenseEncoder(model, recipes, proxy=load("dino_vitb8")).'
-            )
-        return self.tokens.trunk.guide
+        return self.tokens.trunk.second
 
     def softmax(self, a: Tensor, b: Tensor, bias: Tensor | None = None, scale: float | None = None) -> Tensor:
         """softmax(s · a·bᵀ + bias)·v, with s = C^-½ unless given, (B, heads, L, C)."""
@@ -210,7 +221,7 @@ class Guide:
 
     def __init__(self, model: Backbone, images: Tensor, seen_by: Backbone) -> None:
         p = model.patch_size
-        size = (images.shape[-2] // p * p, images.shape[-1] // p * p)
+        size = (max(1, images.shape[-2] // p) * p, max(1, images.shape[-1] // p) * p)
         if size != tuple(images.shape[-2:]):
             images = F.interpolate(images, size=size, mode="bilinear", align_corners=False)
         self.model, self.grid, self._device = model, model.grid(size), images.device
@@ -243,11 +254,12 @@ def cosines(x: Tensor) -> Tensor:
         return unit @ unit.mT
 
 
-def above_mean(similarity: Tensor, gamma: float, shift: float = 1.0) -> Tensor:
-    """softmax(γ(S − shift · mean S), entries < 0 → −∞) of similarities (B, N, N), the mean over each image's entries.
+def above_mean(similarity: Tensor, gamma: float, shift: float = 1.0, mean: float | None = None) -> Tensor:
+    """softmax(γ(S − shift · mean S), entries < 0 → −∞) of similarities (B, N, N), by default the mean over each image's entries.
 
     A patch always listens to itself, so that a picture of one texture leaves no empty row.
     """
-    scores = gamma * (similarity - shift * similarity.mean((1, 2), keepdim=True))
+    level = similarity.mean((1, 2), keepdim=True) if mean is None else mean
+    scores = gamma * (similarity - shift * level)
     itself = torch.eye(scores.shape[-1], dtype=torch.bool, device=scores.device)
     return scores.masked_fill((scores < 0) & ~itself, -math.inf).softmax(-1)

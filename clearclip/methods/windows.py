@@ -127,6 +127,21 @@ class PatchLogits:
         values = F.interpolate(logits[None], size=padded, mode="bilinear", align_corners=False)[0]
         return values[:, above : above + height, left : left + width]
 
+    def padded(self, box: Box) -> Box:
+        """A window with the zeros around it that make both sides multiples of the patch."""
+        top, left, bottom, right = box
+        before, after, above, below = _padding(bottom - top, right - left, self.patch)
+        return top - above, left - before, bottom + below, right + after
+
+    def centers(self, window: int) -> tuple[Tensor, Tensor]:
+        """Where the centers of a window's patches lie in the resized picture, in pixels: of rows (rows,), of columns (columns,)."""
+        box, logits = self.windows[window]
+        top, left, bottom, right = self.padded(box)
+        return (
+            middles(logits.shape[-2], top, bottom, logits.device),
+            middles(logits.shape[-1], left, right, logits.device),
+        )
+
     @cached_property
     def _counts(self) -> Tensor:
         counts = self.windows[0][1].new_zeros(self.size)
@@ -200,6 +215,11 @@ def _all(parts: list[Tensor | None], join: Callable[[list[Tensor]], T]) -> T | N
     """The parts of all windows together, None where there are none."""
     there = [part for part in parts if part is not None]
     return join(there) if there else None
+
+
+def middles(count: int, start: int, end: int, device: torch.device) -> Tensor:
+    """The middles of so many equal parts of a stretch, (count,)."""
+    return (torch.arange(count, device=device) + 0.5) * ((end - start) / count) + start
 
 
 def _padding(height: int, width: int, patch: int) -> tuple[int, int, int, int]:

@@ -1,6 +1,7 @@
 """Segmenter: any picture, any class names → labels, scores, overlay."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from clearclip.segmentation.text import class_names, embed
 from clearclip.segmentation.text_embeddings import given_queries, text_embeddings
 
 BACKGROUND = "background"
+Labels = dict[str, list[Tensor]]  # regions or true labels (H', W') of every picture, by what they are
 
 
 class Segmenter:
@@ -168,9 +170,7 @@ class Segmenter:
             pixels = torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1).to(self.model.device)
             size = self.windows.resized(picture.height, picture.width)
             prepared.append(self.model.normalize(resize(pixels, size) / 255))
-        by_picture = list(
-            logits_of_windows(prepared, self.windows, self.model.patch_size, self._encode, self.batch_size, labels)
-        )
+        by_picture = list(self._by_picture(prepared, labels))
         finite = torch.stack([torch.stack([part.finite for part in logits.values()]) for logits in by_picture])
         sites = [f"the features of recipe {name}" for name in by_picture[0]]
         require_finite(finite, names or [f"picture {i}" for i in range(len(pictures))], sites, self.model)
@@ -190,10 +190,44 @@ class Segmenter:
             resized.append(nearest(pixels[None], self.windows.resized(*size))[0])
         return resized
 
-    def _encode(self, crops: Tensor, labels: dict[str, Tensor]) -> dict[str, Encoded]:
+    def _by_picture(self, images: list[Tensor], labels: Labels) -> Iterator[dict[str, PatchLogits]]:
+        """The logits of all windows, as `logits_of_windows` yields them."""
+        if not any(recipe.one_by_one for recipe in self.encoder.recipes):
+            yield from self._of_windows(images, self._encode, labels)
+            return
+        for i, image in enumerate(images):
+            mean = self._mean_similarity(image) if any(r.looks_around for r in self.encoder.recipes) else None
+            encode = partial(self._encode, mean_similarity=mean)
+            yield from self._of_windows([image], encode, {kind: [each[i]] for kind, each in labels.items()})
+
+    def _of_windows(
+        self, images: list[Tensor], encode: Callable[[Tensor, dict[str, Tensor]], dict[str, Encoded]], labels: Labels
+    ) -> Iterator[dict[str, PatchLogits]]:
+        return logits_of_windows(images, self.windows, self.model.patch_size, encode, self.batch_size, labels)
+
+    def _mean_similarity(self, image: Tensor) -> float:
+        """The mean cosine of the second model's patches in a window, over all windows of a picture (3, H', W')."""
+        means: list[float] = []
+
+        def encode(crops: Tensor, labels: dict[str, Tensor]) -> dict[str, Encoded]:
+            means.extend(self.encoder.mean_similarities(crops))
+            return {"": Encoded(crops.new_zeros(len(crops), 0, 1), (1, 1))}
+
+        next(self._of_windows([image], encode, {}))
+        return sum(means) / len(means)
+
+    def _encode(
+        self, crops: Tensor, labels: dict[str, Tensor], mean_similarity: float | None = None
+    ) -> dict[str, Encoded]:
         size, queries = (crops.shape[-2], crops.shape[-1]), self.queries
         dense = self.encoder.encode(
-            crops, self.norms, labels.get("regions"), queries.embeddings, queries.owner, labels.get("truth")
+            crops,
+            self.norms,
+            labels.get("regions"),
+            queries.embeddings,
+            queries.owner,
+            labels.get("truth"),
+            mean_similarity,
         )
         encoded = {}
         for recipe in self.encoder.recipes:

@@ -24,6 +24,11 @@ class Product(Written, ABC):
     takes_regions: ClassVar[bool] = False  # a label for every pixel, if somebody gives some
     needs_truth: ClassVar[bool] = False  # the true label of every pixel
 
+    @property
+    def looks_around(self) -> bool:
+        """Whether it depends on the other windows of the picture."""
+        return False
+
     @abstractmethod
     def __call__(self, seen: Attended) -> Tensor:
         """A·v, (B, heads, L, C)."""

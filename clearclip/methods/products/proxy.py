@@ -19,16 +19,24 @@ class Proxy(Product):
     Args:
         beta: the shift.
         gamma: the sharpness.
+        together: one mean over all windows of a picture (Trident), instead of one for each window.
     """
 
     beta: float = 1.2
     gamma: float = 3.0
+    together: bool = False
     elsewhere: ClassVar[bool] = True
     needs_guide: ClassVar[bool] = True
 
+    @property
+    def looks_around(self) -> bool:
+        """As its field says."""
+        return self.together
+
     def __call__(self, seen: Attended) -> Tensor:
         """A·v, (B, heads, h'w', C)."""
-        weights = above_mean(cosines(seen.guide.features()), self.gamma, self.beta)  # (B, h'w', h'w')
+        mean = seen.tokens.trunk.mean_similarity if self.together else None
+        weights = above_mean(cosines(seen.guide.features()), self.gamma, self.beta, mean)  # (B, h'w', h'w')
         return weights[:, None].to(seen.v.dtype) @ on_grid(seen, seen.guide.grid)
 
 

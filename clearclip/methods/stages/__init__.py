@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from clearclip.methods.stages.aggregate import Aggregate, AggregateAfter
+from clearclip.methods.stages.aggregate_whole import AggregateWhole
 from clearclip.methods.stages.alone import PatchesOnly
 from clearclip.methods.stages.branch import Branch
 from clearclip.methods.stages.cls import AddCls
 from clearclip.methods.stages.first_pass import FirstPass
 from clearclip.methods.stages.merge import MergeRegions
 from clearclip.methods.stages.outliers import RULES
+from clearclip.methods.stages.propagate import Propagate
+from clearclip.methods.stages.propagate_pixels import PropagatePixels
 from clearclip.methods.stages.region_cls import RegionCls
 from clearclip.methods.stages.repair import Repair
+from clearclip.methods.stages.scga import Scga
 from clearclip.methods.stages.stage import Stage
 from clearclip.methods.stages.vote import Vote
 from clearclip.methods.written import read as read_written
@@ -20,12 +24,16 @@ __all__ = [
     "AddCls",
     "Aggregate",
     "AggregateAfter",
+    "AggregateWhole",
     "Branch",
     "FirstPass",
     "MergeRegions",
     "PatchesOnly",
+    "Propagate",
+    "PropagatePixels",
     "RegionCls",
     "Repair",
+    "Scga",
     "Vote",
     "read",
     "write",
@@ -37,12 +45,16 @@ STAGES: dict[str, type[Stage]] = {
         AddCls,
         Aggregate,
         AggregateAfter,
+        AggregateWhole,
         Branch,
         FirstPass,
         MergeRegions,
         PatchesOnly,
+        Propagate,
+        PropagatePixels,
         RegionCls,
         Repair,
+        Scga,
         Vote,
     )
 }

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clearclip.errors import UserError
-from clearclip.methods.trunk import Attended, Tokens, Trunk
+from clearclip.methods.trunk import Attended, Guide, Tokens, Trunk
 from clearclip.methods.windows import PatchLogits
 from clearclip.methods.written import Written
 from clearclip.models.backbone import Backbone
@@ -116,9 +116,21 @@ class Picture(NamedTuple):
     texts: Tensor
     owner: Tensor
 
+    @property
+    def second(self) -> Guide:
+        """The second model's view of the picture; raises `UserError` without one."""
+        if self.guide is None:
+            raise UserError('stages that look at a second model need one: proxy=clearclip.load("dino_vitb16").')
+        return Guide(self.guide, self.image[None], self.model)
+
 
 class Merged(Stage):
     """Changes what all windows of a picture gave together."""
+
+    keeps: ClassVar[bool] = (
+        False  # wants something of each crop; then it is the first stage after the windows are merged
+    )
+    anew: ClassVar[bool] = False  # scores are made anew, from features of the whole picture
 
     def keep(self, x: Tensor, trunk: Trunk) -> Tensor | None:
         """What it wants to have of each crop, beside the logits, when the picture is complete: (B, K, rows, columns).
