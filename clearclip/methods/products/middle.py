@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from clearclip.errors import UserError
-from clearclip.methods.products.product import Product
+from clearclip.methods.products.product import Product, pairs_of
 from clearclip.methods.trunk import Attended, scaled
 
 
@@ -28,12 +28,9 @@ class Middle(Product):
     pairs: str = "qk"
 
     def __post_init__(self) -> None:
-        if not self.blocks or not all(len(pair) == 2 and set(pair) <= set("qkv") for pair in self._pairs):
-            raise UserError(f"{self!r}: at least one block, and pairs of q, k and v, such as qk or qq kk.")
-
-    @property
-    def _pairs(self) -> list[str]:
-        return self.pairs.split()
+        pairs_of(self.pairs)
+        if not self.blocks:
+            raise UserError(f"{self!r}: at least one block.")
 
     def layers(self, depth: int) -> list[int]:
         """The blocks that it borrows from."""
@@ -47,6 +44,6 @@ class Middle(Product):
         for layer in self.layers(trunk.model.depth):
             block = trunk.attended(layer)
             of = {"q": block.q[:, :, left_out:], "k": block.k[:, :, left_out:], "v": block.v[:, :, left_out:]}
-            parts = [seen.softmax(of[pair[0]], of[pair[1]]) for pair in self._pairs]
+            parts = [seen.softmax(of[pair[0]], of[pair[1]]) for pair in pairs_of(self.pairs)]
             values.append(parts[0] if len(parts) == 1 else torch.stack(parts).sum(0))
         return torch.stack(values).mean(0)

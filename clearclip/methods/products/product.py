@@ -43,3 +43,15 @@ class Product(Written, ABC):
             raise UserError(
                 f'{self} needs a second model, such as --proxy dino_vitb8, or proxy=clearclip.load("dino_vitb8").'
             )
+
+
+def pairs_of(text: str) -> list[str]:
+    """Which of q, k and v meet which; raises `UserError` where the text says something else.
+
+    >>> pairs_of("qq kk")
+    ['qq', 'kk']
+    """
+    pairs = text.split()
+    if not pairs or not all(len(pair) == 2 and set(pair) <= set("qkv") for pair in pairs):
+        raise UserError(f"{text!r}: pairs of q, k and v, such as qk or qq kk.")
+    return pairs

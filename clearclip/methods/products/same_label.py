@@ -10,7 +10,7 @@ from torch import Tensor
 
 from clearclip.errors import UserError
 from clearclip.methods.products.gaussian import gaussian
-from clearclip.methods.products.product import Product
+from clearclip.methods.products.product import Product, pairs_of
 from clearclip.methods.trunk import Attended
 
 BLUR = 5.0  # σ, in places of a row of patches …
@@ -37,9 +37,7 @@ class SameLabel(Product):
     near: bool = True
 
     def __post_init__(self) -> None:
-        pairs = self.pairs.split()
-        if not pairs or not all(len(pair) == 2 and set(pair) <= set("qkv") for pair in pairs):
-            raise UserError(f"{self!r}: pairs of q, k and v, such as kk or qq kk.")
+        pairs_of(self.pairs)
         if self.temperature <= 0 or not 0 <= self.weight <= 1:
             raise UserError(f"{self!r}: the temperature is above 0, and the weight lies between 0 and 1.")
 
@@ -54,9 +52,8 @@ class SameLabel(Product):
             bias = bias + gaussian(seen.grid, seen.prefix).to(bias)
         scale = self.temperature * (1 - self.weight) * seen.q.shape[-1] ** -0.5
         of = {"q": seen.q, "k": seen.k, "v": seen.v}
-        parts = [
-            seen.softmax(of[pair[0]], of[pair[1]], bias[:, None].to(seen.v.dtype), scale) for pair in self.pairs.split()
-        ]
+        bias = bias[:, None].to(seen.v.dtype)  # (B, 1, L, L)
+        parts = [seen.softmax(of[pair[0]], of[pair[1]], bias, scale) for pair in pairs_of(self.pairs)]
         return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
 
 

@@ -26,6 +26,7 @@ from torch.nn.functional import interpolate, normalize
 from clearclip import load
 from clearclip.errors import UserError
 from clearclip.methods.dense import DenseEncoder
+from clearclip.methods.products import Middle
 from clearclip.methods.products.same_label import SameLabel, blurred, same_label
 from clearclip.methods.recipes import RECIPES, Recipe, recipe
 from clearclip.methods.settings import RESCLIP, resclip, tuned
@@ -225,6 +226,8 @@ def test_without_names_there_are_no_labels(clip):
     "make",
     [
         lambda: SameLabel(pairs="kz"),
+        lambda: Middle(pairs=""),
+        lambda: Middle(blocks=()),
         lambda: SameLabel(weight=2.0),
         lambda: FirstPass(cut=50),
         lambda: FirstPass("proxy"),
