@@ -51,7 +51,7 @@ def evaluated(options: EvaluationOptions, recipes: Recipes, norms: bool = False)
         cli.datasets(options.labelled),
         recipes,
         cli.dataset_file(options.result),
-        proxy=None if scoring.proxy is None else load(scoring.proxy, device=running.device),
+        proxy=scoring.proxy and load(scoring.proxy, device=running.device, positions=options.models.positions),
         threshold=scoring.threshold,
         prompts=cli.templates(options.text),
         cache=cli.text_cache(options.text),
