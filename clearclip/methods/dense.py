@@ -101,6 +101,7 @@ class DenseEncoder:
         regions: Tensor | None = None,
         texts: Tensor | None = None,
         owner: Tensor | None = None,
+        empty: Tensor | None = None,
     ) -> Dense:
         """As a call, with more of what recipes need and give.
 
@@ -110,11 +111,12 @@ class DenseEncoder:
             regions: a label for every pixel, (B, H, W) int64, for recipes that take regions.
             texts: one L2-normalized row per name, (Q, E), for recipes that look at the names.
             owner: the class of each name, (Q,).
+            empty: what the prompts say without any name, (E,), for recipes that ask for it.
         """
         inputs = self.model.block_inputs(images, self._layers)
         guide = None if self.proxy is None else Guide(self.proxy, images, self.model)  # in its own precision
         with self.model.autocast():
-            shared = _Shared(Trunk(self.model, images, inputs, guide, regions, texts, owner))
+            shared = _Shared(Trunk(self.model, images, inputs, guide, regions, texts, owner, empty))
             done: dict[Recipe, tuple[Tensor, Tensor | None]] = {}
             result, measured, kept = {}, {}, {}
             for recipe in self.recipes:

@@ -46,6 +46,7 @@ class Trunk:
         regions: a label for every pixel of the crops, (B, H, W) int64, None unless somebody gave some.
         texts: one L2-normalized row per name that is asked for, (Q, E), None where nothing is asked.
         owner: the class of each name, (Q,).
+        empty: what the prompts say without any name, L2-normalized, (E,), None unless a recipe needs it.
     """
 
     model: Backbone
@@ -55,6 +56,7 @@ class Trunk:
     regions: Tensor | None = None
     texts: Tensor | None = None
     owner: Tensor | None = None
+    empty: Tensor | None = None
     _kept: dict[Hashable, object] = field(default_factory=dict, repr=False)
 
     @property

@@ -20,7 +20,7 @@ from clearclip.models.wrap import ModelLike, as_backbone
 from clearclip.pixels import is_single, opened
 from clearclip.segmentation.labelling import class_scores
 from clearclip.segmentation.result import Segmentation
-from clearclip.segmentation.text import class_names, embed
+from clearclip.segmentation.text import class_names, embed, embed_nothing
 
 BACKGROUND = "background"
 
@@ -76,6 +76,9 @@ class Segmenter:
         self.encoder = DenseEncoder(self.model, methods, proxy)
         self.windows = windows or Windows.of(self.model)
         self.queries = embed(self.model, named, prompts, cache)
+        alone = len(self.queries.embeddings) == 1
+        asked = any(stage.needs_empty for recipe in self.encoder.recipes for stage in recipe.stages)
+        self._empty = embed_nothing(self.model, prompts) if alone and asked else None
 
     def __repr__(self) -> str:
         classes, recipes = self.queries.classes, ", ".join(recipe.name for recipe in self.encoder.recipes)
@@ -119,8 +122,8 @@ class Segmenter:
         by_picture = logits_of_windows(
             prepared, self.windows, self.model.patch_size, self._encode, self.batch_size, cut
         )
-        for image, by_recipe in zip(prepared, by_picture, strict=True):
-            yield self._merged(by_recipe, image)
+        for picture, image, by_recipe in zip(pictures, prepared, by_picture, strict=True):
+            yield self._merged(by_recipe, image, (picture.height, picture.width))
 
     def _region(self, region: np.ndarray) -> Tensor:
         """A label for every pixel of a picture at the size of its windows, (H', W') int64."""
@@ -130,19 +133,21 @@ class Segmenter:
 
     def _encode(self, crops: Tensor, regions: Tensor | None) -> dict[str, Encoded]:
         size, queries = (crops.shape[-2], crops.shape[-1]), self.queries
-        dense = self.encoder.encode(crops, self.norms, regions, queries.embeddings, queries.owner)
+        dense = self.encoder.encode(crops, self.norms, regions, queries.embeddings, queries.owner, self._empty)
         encoded = {}
         for recipe in self.encoder.recipes:
             name = recipe.name
             scores = queries.embeddings @ dense.features[name].mT  # (B, Q, N)
             for stage in recipe.scoring:
-                scores = stage(scores, dense.trunk)
+                scores = stage(scores, dense.features[name], dense.trunk)
             encoded[name] = Encoded(scores, self.encoder.grid(name, size), dense.norms.get(name), dense.kept.get(name))
         return encoded
 
-    def _merged(self, by_recipe: dict[str, PatchLogits], image: Tensor) -> dict[str, PatchLogits]:
-        """The logits of a picture, its image (3, H', W'), after those stages that see all of its windows."""
-        picture = Picture(image, self.model, self.encoder.proxy, self.queries.embeddings, self.queries.owner)
+    def _merged(
+        self, by_recipe: dict[str, PatchLogits], image: Tensor, size: tuple[int, int]
+    ) -> dict[str, PatchLogits]:
+        """The logits of a picture, its image (3, H', W') and own size, after those stages that see all of its windows."""
+        picture = Picture(image, size, self.model, self.encoder.proxy, self.queries.embeddings, self.queries.owner)
         for recipe in self.encoder.recipes:
             for stage in recipe.merged:
                 by_recipe[recipe.name] = stage(by_recipe[recipe.name], picture)

@@ -137,6 +137,11 @@ def embed(
     return Queries(rows.to(model.device), owner.to(model.device), tuple(group[0] for group in named))
 
 
+def embed_nothing(model: Backbone, prompts: str | Sequence[str] = "imagenet") -> Tensor:
+    """What prompt templates say without any name: the mean of their embeddings, L2-normalized, (E,)."""
+    return _embed_one(model, [pattern.replace("{}", "") for pattern in templates(prompts)]).to(model.device)
+
+
 @torch.inference_mode()
 def _embed_one(model: Backbone, prompts: list[str]) -> Tensor:
     """The average direction of a few prompts, (E,)."""

@@ -7,14 +7,28 @@ from clearclip.methods.stages.alone import PatchesOnly
 from clearclip.methods.stages.branch import Branch
 from clearclip.methods.stages.cls import AddCls
 from clearclip.methods.stages.outliers import RULES
+from clearclip.methods.stages.pamr import Pamr
 from clearclip.methods.stages.repair import Repair
 from clearclip.methods.stages.stage import Stage
+from clearclip.methods.stages.surgery import Surgery
 from clearclip.methods.written import read as read_written
 
-__all__ = ["STAGES", "AddCls", "Aggregate", "AggregateAfter", "Branch", "PatchesOnly", "Repair", "read", "write"]
+__all__ = [
+    "STAGES",
+    "AddCls",
+    "Aggregate",
+    "AggregateAfter",
+    "Branch",
+    "Pamr",
+    "PatchesOnly",
+    "Repair",
+    "Surgery",
+    "read",
+    "write",
+]
 
 STAGES: dict[str, type[Stage]] = {
-    kind.__name__: kind for kind in (AddCls, Aggregate, AggregateAfter, Branch, PatchesOnly)
+    kind.__name__: kind for kind in (AddCls, Aggregate, AggregateAfter, Branch, Pamr, PatchesOnly, Surgery)
 }
 
 
