@@ -49,6 +49,9 @@ class Task:
     """A second model for proxyclip, such as dino_vitb8."""
     background: bool = False
     """Add a class background; with --threshold it takes every pixel whose best score is below."""
+    contrast: str = ""
+    """Words that compete with the classes, as "sky, ground", for when few classes are named: what they win becomes
+    background."""
     threshold: str = "0"
     """A score between 0 and 1, or auto (Otsu's threshold of each picture, explained in the output)."""
     short_side: Annotated[int | None, tyro.conf.arg(aliases=("--image-size",))] = None
@@ -85,8 +88,10 @@ def main() -> None:
         raise UserError(
             "--recipe and --feature exclude each other: a feature map is what the last block has without a recipe."
         )
-    if task.threshold != "0" and not task.background:
-        raise UserError(f"--threshold {task.threshold} turns pixels into background, so it goes with --background.")
+    if task.threshold != "0" and not (task.background or task.contrast):
+        raise UserError(
+            f"--threshold {task.threshold} turns pixels into background, so it goes with --background or --contrast."
+        )
     pictures, truths, classes = sources(options)
     class_names(classes)
     refuse_inside(options.output, pictures.values())
@@ -136,7 +141,11 @@ def sources(options: Options) -> tuple[dict[str, Picture], dict[str, np.ndarray]
         return dict(list(photos(options.images).items())[:limit]), {}, task.classes
     scenes = Scenes("test", SCENES if limit is None else limit, SCENE_SIZE)
     samples = {f"scene_{i}": scenes[i] for i in range(len(scenes))}
-    truths = {} if task.classes or task.background else {name: sample.label for name, sample in samples.items()}
+    truths = (
+        {}
+        if task.classes or task.background or task.contrast
+        else {name: sample.label for name, sample in samples.items()}
+    )
     return {name: sample.image for name, sample in samples.items()}, truths, task.classes or scenes.classes
 
 
@@ -172,6 +181,7 @@ def prepared(options: Options, classes: str | list[str]) -> Segmenter:
         cli.text_cache(options.text),
         proxy,
         running.batch_size,
+        contrast=task.contrast,
     )
 
 

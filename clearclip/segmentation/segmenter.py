@@ -1,6 +1,7 @@
 """Segmenter: any picture, any class names → labels, scores, overlay."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,7 @@ from clearclip.models.wrap import ModelLike, as_backbone
 from clearclip.pixels import is_single, opened
 from clearclip.segmentation.labelling import class_scores
 from clearclip.segmentation.result import Segmentation
-from clearclip.segmentation.text import class_names, embed, embed_nothing
-
-BACKGROUND = "background"
+from clearclip.segmentation.text import BACKGROUND, class_names, contrasted, embed, embed_nothing
 
 
 class Segmenter:
@@ -38,6 +37,7 @@ class Segmenter:
         prompts: templates, see `clearclip.segmentation.text.templates`. cache: where text embeddings are kept.
         proxy: a second model for recipes that need one. batch_size: windows in one forward pass.
         norms: the logits also hold the Frobenius norms of X_res and X_attn.
+        contrast: words that compete with the classes, as "sky, ground"; what they win becomes "background" (arXiv 2407.05061).
 
     Raises `UserError` for unknown recipes, classes that cannot be read, or a model that cannot serve.
 
@@ -61,10 +61,13 @@ class Segmenter:
         proxy: ModelLike | None = None,
         batch_size: int = 8,
         norms: bool = False,
+        contrast: str | Sequence[str] = (),
     ) -> None:
         named = class_names(classes)
         if background and named[0][0] != BACKGROUND:
             named = [[BACKGROUND], *named]
+        if contrast:
+            named, background = contrasted(named, contrast), True
         if threshold != "auto" and not (isinstance(threshold, (int, float)) and 0 <= threshold <= 1):
             raise UserError(f'threshold {threshold!r}: a score between 0 and 1, or "auto".')
         if batch_size < 1:
@@ -76,6 +79,8 @@ class Segmenter:
         self.encoder = DenseEncoder(self.model, methods, proxy)
         self.windows = windows or Windows.of(self.model)
         self.queries = embed(self.model, named, prompts, cache)
+        if contrast:  # a class is called by its first name, which here may be any of the words
+            self.queries = replace(self.queries, classes=(BACKGROUND, *self.queries.classes[1:]))
         alone = len(self.queries.embeddings) == 1
         asked = any(stage.needs_empty for recipe in self.encoder.recipes for stage in recipe.stages)
         self._empty = embed_nothing(self.model, prompts) if alone and asked else None
@@ -139,7 +144,7 @@ class Segmenter:
             name = recipe.name
             scores = queries.embeddings @ dense.features[name].mT  # (B, Q, N)
             for stage in recipe.scoring:
-                scores = stage(scores, dense.features[name], dense.trunk)
+                scores = stage(scores, dense.features[name], dense.trunks[name])
             encoded[name] = Encoded(scores, self.encoder.grid(name, size), dense.norms.get(name), dense.kept.get(name))
         return encoded
 

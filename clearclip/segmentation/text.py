@@ -22,6 +22,7 @@ from clearclip.models.backbone import Backbone
 from clearclip.models.weights import LiveWeights
 
 PROMPTS_AT_ONCE = 256
+BACKGROUND = "background"
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,29 @@ def class_names(classes: str | Sequence[str | Sequence[str]]) -> list[list[str]]
     if len(set(firsts)) != len(firsts):
         raise UserError(f"classes {firsts}: each class once.")
     return named
+
+
+def contrasted(named: list[list[str]], contrast: str | Sequence[str]) -> list[list[str]]:
+    """Classes and words that compete with them, which are names of the class background, the first one.
+
+    Args:
+        named: the names of each class.
+        contrast: words, a list or text with commas between them.
+
+    Raises:
+        UserError: a word is a name of a class, too.
+
+    >>> contrasted([["horse", "pony"]], "sky, ground")
+    [['sky', 'ground'], ['horse', 'pony']]
+    >>> contrasted([["background"], ["horse"]], ["sky"])
+    [['background', 'sky'], ['horse']]
+    """
+    words = [name for group in class_names(contrast) for name in group]
+    background, others = (named[0], named[1:]) if named[0][0] == BACKGROUND else ([], named)
+    both = sorted({BACKGROUND, *words} & {name for group in others for name in group} | set(words) & set(background))
+    if both:
+        raise UserError(f"contrast {', '.join(both)}: a name of a class cannot compete with it; give other words.")
+    return [[*background, *words], *others]
 
 
 def embed(

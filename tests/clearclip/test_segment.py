@@ -122,7 +122,7 @@ def test_a_mistake_gives_one_message_and_code_2(name, tmp_path, photo):
     ],
 )
 def test_mistakes_that_only_the_model_shows(words, message, model, monkeypatch, tmp_path, photo):
-    monkeypatch.setattr("clearclip.models.load.load", lambda *args: model)
+    monkeypatch.setattr("clearclip.models.load.load", lambda *args, **how: model)
     photo.save(tmp_path / "a.png")
     done = here("clearclip.segment", "a.png", "--classes", "a, b", *QUICK, *words, cwd=tmp_path)
     assert done.returncode == 2 and message in done.stderr
@@ -135,14 +135,14 @@ def test_a_mistake_in_a_real_process(tmp_path):
 
 
 def test_a_folder_without_one_picture_that_can_be_read(model, monkeypatch, tmp_path):
-    monkeypatch.setattr("clearclip.models.load.load", lambda *args: model)
+    monkeypatch.setattr("clearclip.models.load.load", lambda *args, **how: model)
     (tmp_path / "a.png").write_bytes(b"no picture")
     done = here("clearclip.segment", "a.png", "--classes", "a, b", *QUICK, cwd=tmp_path)
     assert done.returncode == 2 and "skipped 1 picture" in done.stdout and "not one picture" in done.stderr
 
 
 def test_photos_of_one_name_do_not_overwrite_each_other(model, monkeypatch, tmp_path, photo):
-    monkeypatch.setattr("clearclip.models.load.load", lambda *args: model)
+    monkeypatch.setattr("clearclip.models.load.load", lambda *args, **how: model)
     for name in ("one/a.png", "two/a.png", "one/a.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         photo.save(tmp_path / name)
@@ -184,8 +184,18 @@ def test_a_recipe_is_not_a_picture_though_a_folder_has_its_name(monkeypatch, tmp
         assert panel.get_xlabel() == f"{100 * (labels == truth).mean():.0f} % of pixels"
 
 
+def test_words_that_compete_with_one_class(model, monkeypatch, tmp_path, photo):
+    monkeypatch.setattr("clearclip.models.load.load", lambda *args, **how: model)
+    photo.save(tmp_path / "photo.png")
+    words = ("photo.png", *QUICK, "--classes", "rocket", "--contrast", "sky, ground", "--threshold", "0.5")
+    done = here("clearclip.segment", *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    with np.load(tmp_path / "results/segment/photo.npz") as saved:
+        assert list(saved["classes"]) == ["background", "rocket"]
+
+
 def test_scenes_have_no_true_labels_for_other_classes(model, monkeypatch, tmp_path):
-    monkeypatch.setattr("clearclip.models.load.load", lambda *args: model)
+    monkeypatch.setattr("clearclip.models.load.load", lambda *args, **how: model)
     truths = []
     monkeypatch.setattr(COMPARE, lambda *given: truths.append(given[1:]) or side_by_side(*given))
     for words in (("--classes", "cat, grass"), ("--background",)):

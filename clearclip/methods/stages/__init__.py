@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 STAGES: dict[str, type[Stage]] = {
-    kind.__name__: kind for kind in (AddCls, Aggregate, AggregateAfter, Branch, Pamr, PatchesOnly, Surgery)
+    kind.__name__: kind for kind in (AddCls, Aggregate, AggregateAfter, Branch, Pamr, PatchesOnly, Repair, Surgery)
 }
 
 

@@ -157,7 +157,7 @@ def test_surgery_takes_out_what_all_names_share(clip, size, which):
     images, text = pictures(size), texts(5)
     dense = DenseEncoder(clip, [which]).encode(images, texts=text, owner=torch.arange(5))
     cosines = text @ dense.features[which].mT
-    scores = recipe(which).scoring[0](cosines, dense.features[which], dense.trunk)
+    scores = recipe(which).scoring[0](cosines, dense.features[which], dense.trunks[which])
     expected = torch.stack([operated(clip, image, which, text) for image in images])
     assert close(scores.double(), expected)
     assert not close(cosines.double(), expected, 0.05)
@@ -170,7 +170,9 @@ def test_one_name_alone_is_compared_with_prompts_without_a_name(speaking):
     scores = next(iter(segmenter.logits([picture])))["clearclip+surgery"].windows[0][1][0]
     image = speaking.normalize(_resized(picture, WINDOWS))[None]
     features = DenseEncoder(speaking, ["clearclip"])(image)["clearclip"][0].double()
-    nothing = [F.normalize(speaking.encode_texts([t.replace("{}", "")])[0].double(), dim=0) for t in templates("simple")]
+    nothing = [
+        F.normalize(speaking.encode_texts([t.replace("{}", "")])[0].double(), dim=0) for t in templates("simple")
+    ]
     empty = F.normalize(sum(nothing), dim=0)
     expected = features @ (plain.queries.embeddings[0].double() - empty)
     assert close(scores.flatten().double(), expected)
