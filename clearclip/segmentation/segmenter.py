@@ -19,9 +19,10 @@ from clearclip.methods.stages.stage import Picture
 from clearclip.methods.windows import Encoded, PatchLogits, Windows, logits_of_windows, resize
 from clearclip.models.wrap import ModelLike, as_backbone
 from clearclip.pixels import is_single, opened
+from clearclip.segmentation.experts import of_experts
 from clearclip.segmentation.labelling import class_scores
 from clearclip.segmentation.result import Segmentation
-from clearclip.segmentation.text import BACKGROUND, class_names, contrasted, embed, embed_nothing
+from clearclip.segmentation.text import BACKGROUND, Queries, class_names, contrasted, embed, embed_nothing
 
 
 class Segmenter:
@@ -78,7 +79,9 @@ class Segmenter:
         self.model, self.threshold, self.batch_size, self.norms = as_backbone(model), threshold, batch_size, norms
         self.encoder = DenseEncoder(self.model, methods, proxy)
         self.windows = windows or Windows.of(self.model)
+        self.names, self.prompts = [name for names in named for name in names], prompts
         self.queries = embed(self.model, named, prompts, cache)
+        self.experts: Queries | None = None  # the names in the prompts of each class's expert, see segmentation.floss
         if contrast:  # a class is called by its first name, which here may be any of the words
             self.queries = replace(self.queries, classes=(BACKGROUND, *self.queries.classes[1:]))
         alone = len(self.queries.embeddings) == 1
@@ -137,7 +140,7 @@ class Segmenter:
         return F.interpolate(labels[None, None].double(), size=size, mode="nearest")[0, 0].long()
 
     def _encode(self, crops: Tensor, regions: Tensor | None) -> dict[str, Encoded]:
-        size, queries = (crops.shape[-2], crops.shape[-1]), self.queries
+        size, queries = (crops.shape[-2], crops.shape[-1]), self.experts or self.queries
         dense = self.encoder.encode(crops, self.norms, regions, queries.embeddings, queries.owner, self._empty)
         encoded = {}
         for recipe in self.encoder.recipes:
@@ -152,11 +155,14 @@ class Segmenter:
         self, by_recipe: dict[str, PatchLogits], image: Tensor, size: tuple[int, int]
     ) -> dict[str, PatchLogits]:
         """The logits of a picture, its image (3, H', W') and own size, after those stages that see all of its windows."""
-        picture = Picture(image, size, self.model, self.encoder.proxy, self.queries.embeddings, self.queries.owner)
+        queries = self.experts or self.queries
+        picture = Picture(image, size, self.model, self.encoder.proxy, queries.embeddings, queries.owner)
         for recipe in self.encoder.recipes:
             for stage in recipe.merged:
                 by_recipe[recipe.name] = stage(by_recipe[recipe.name], picture)
-        return by_recipe
+        if self.experts is None:
+            return by_recipe
+        return {name: of_experts(logits, size, self.queries.owner) for name, logits in by_recipe.items()}
 
     @torch.inference_mode()
     def _segmentation(self, picture: Image.Image, name: str, logits: PatchLogits) -> Segmentation:

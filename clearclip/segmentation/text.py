@@ -167,10 +167,22 @@ def embed_nothing(model: Backbone, prompts: str | Sequence[str] = "imagenet") ->
 
 
 @torch.inference_mode()
+def embed_each(model: Backbone, names: Sequence[str], patterns: Sequence[str]) -> Tensor:
+    """Embeddings of names in every template alone, L2-normalized, (T, Q, E)."""
+    rows = [_embed_prompts(model, [pattern.replace("{}", name) for pattern in patterns]) for name in names]
+    return torch.stack(rows, 1).to(model.device)
+
+
+@torch.inference_mode()
 def _embed_one(model: Backbone, prompts: list[str]) -> Tensor:
     """The average direction of a few prompts, (E,)."""
+    return F.normalize(_embed_prompts(model, prompts).mean(0), dim=-1).cpu()
+
+
+def _embed_prompts(model: Backbone, prompts: list[str]) -> Tensor:
+    """The direction of every prompt, (T, E)."""
     parts = [model.encode_texts(prompts[i : i + PROMPTS_AT_ONCE]) for i in range(0, len(prompts), PROMPTS_AT_ONCE)]
-    return F.normalize(F.normalize(torch.cat(parts).float(), dim=-1).mean(0), dim=-1).cpu()
+    return F.normalize(torch.cat(parts).float(), dim=-1)
 
 
 def default_cache() -> Path:
