@@ -22,6 +22,7 @@ from clearclip.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
+    from PIL import Image
 
     from clearclip.methods.recipes import Recipe
     from clearclip.pixels import Picture
@@ -52,6 +53,9 @@ class Task:
     contrast: str = ""
     """Words that compete with the classes, as "sky, ground", for when few classes are named: what they win becomes
     background."""
+    floss: int = 0
+    """Choose the prompt templates of each class by how sure predictions on the first so many pictures are (FLOSS); 0 for the
+    same templates everywhere."""
     threshold: str = "0"
     """A score between 0 and 1, or auto (Otsu's threshold of each picture, explained in the output)."""
     short_side: Annotated[int | None, tyro.conf.arg(aliases=("--image-size",))] = None
@@ -81,6 +85,7 @@ def main() -> None:
 
     from clearclip.runs.results import shipped_name
     from clearclip.segmentation.files import batches, refuse_inside
+    from clearclip.segmentation.floss import choose_templates, with_experts
     from clearclip.segmentation.text import class_names
 
     task, running = options.task, options.running
@@ -88,6 +93,8 @@ def main() -> None:
         raise UserError(
             "--recipe and --feature exclude each other: a feature map is what the last block has without a recipe."
         )
+    if task.floss < 0:
+        raise UserError(f"--floss {task.floss}: templates are chosen on the first so many pictures, or on none.")
     if task.threshold != "0" and not (task.background or task.contrast):
         raise UserError(
             f"--threshold {task.threshold} turns pixels into background, so it goes with --background or --contrast."
@@ -100,6 +107,8 @@ def main() -> None:
         print(f"{segmenter.model.name}: RANDOM WEIGHTS, the result says nothing about a trained model")
     if name := shipped_name(segmenter.model.architecture, segmenter.model.weights.name):
         print(about_shipped(segmenter.model.name, name))
+    if task.floss:
+        segmenter = with_experts(segmenter, choose_templates(segmenter, first(pictures, task.floss)))
     skipped, shares = 0, []
     with tqdm(total=len(pictures), unit="picture", disable=len(pictures) <= running.batch_size) as bar:
         for readable, broken in batches(pictures, running.batch_size):
@@ -125,6 +134,14 @@ def main() -> None:
         table, index=False
     )
     print(f"wrote {table}")
+
+
+def first(pictures: Mapping[str, Picture], count: int) -> list[Image.Image]:
+    """The first pictures, of those that can be read."""
+    from clearclip.segmentation.files import batches
+
+    some = dict(list(pictures.items())[:count])
+    return [picture for readable, _ in batches(some, count) for picture in readable.values()]
 
 
 def sources(options: Options) -> tuple[dict[str, Picture], dict[str, np.ndarray], str | list[str]]:

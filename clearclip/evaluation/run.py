@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import xarray as xr
+from PIL import Image
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
@@ -21,9 +23,11 @@ from clearclip.evaluation import protocol, scores
 from clearclip.methods.recipes import Recipe, recipes
 from clearclip.methods.windows import PatchLogits, Windows
 from clearclip.models.wrap import ModelLike, as_backbone
+from clearclip.pictures import BadImage
 from clearclip.runs import results
 from clearclip.runs.exact_sum import ExactSum
 from clearclip.runs.stream import Measurement, stream
+from clearclip.segmentation.floss import choose_templates, with_experts
 from clearclip.segmentation.labelling import class_labels
 from clearclip.segmentation.segmenter import Segmenter
 
@@ -39,6 +43,7 @@ def evaluate(
     cache: Path | None = None,
     proxy: ModelLike | None = None,
     norms: bool = False,
+    floss: int = 0,
     batch_size: int = 8,
     limit: int | None = None,
     strict: bool = False,
@@ -57,6 +62,7 @@ def evaluate(
         cache: as in `Segmenter`.
         proxy: as in `Segmenter`.
         norms: also measure the mean norms of X_res and X_attn (paper Fig. 2).
+        floss: choose the templates of each class on the first so many pictures, see `clearclip.segmentation.floss`; 0 for not.
         batch_size: windows in one forward pass.
         limit: only the first so many pictures.
         strict: raise on the first picture or label that cannot be used, instead of naming, counting and skipping it.
@@ -78,6 +84,8 @@ def evaluate(
     """
     if limit is not None and limit < 1:
         raise UserError(f"limit {limit}: at least one picture is needed.")
+    if floss < 0:
+        raise UserError(f"floss {floss}: templates are chosen on the first so many pictures, or on none.")
     if threshold is not None and not 0 <= threshold <= 1:
         raise UserError(f"threshold {threshold}: a score between 0 and 1.")
     model, dataset = as_backbone(model), as_dataset(dataset)
@@ -96,8 +104,10 @@ def evaluate(
         batch_size=batch_size,
         norms=norms,
     )
+    if floss:
+        segmenter = with_experts(segmenter, choose_templates(segmenter, first_pictures(dataset, floss)))
     return stream(
-        _Evaluation(segmenter, methods, levels, dataset, limit, prompts),
+        _Evaluation(segmenter, methods, levels, dataset, limit, prompts, floss),
         unfinished=unfinished,
         strict=strict,
         progress=progress,
@@ -122,9 +132,10 @@ class _Evaluation(Measurement[Sample, _Total]):
         dataset: LabelledPictures,
         limit: int | None,
         prompts: str | Sequence[str],
+        floss: int,
     ) -> None:
         self.segmenter, self.recipes, self.levels = segmenter, recipes, levels
-        self.dataset, self.limit, self.prompts = dataset, limit, prompts
+        self.dataset, self.limit, self.prompts, self.floss = dataset, limit, prompts, floss
         self.title, self.source = f"{segmenter.model.name} {dataset.name}", dataset.name
         self.indices = range(min(len(dataset), limit or len(dataset)))
         self.batch_size = max(1, segmenter.batch_size // 2)
@@ -145,6 +156,7 @@ class _Evaluation(Measurement[Sample, _Total]):
             "thresholds": self.levels,
             "windows": asdict(self.segmenter.windows),
             "prompts": self.prompts,
+            "floss": self.floss,
             "batch size": self.segmenter.batch_size,
             "norms": self.segmenter.norms,
         }
@@ -244,7 +256,18 @@ class _Evaluation(Measurement[Sample, _Total]):
             "windows": ("dataset", [str(self.segmenter.windows)]),
         }
         prompts = self.prompts if isinstance(self.prompts, str) else json.dumps(list(self.prompts))
-        return xr.Dataset(variables, coords, {"prompts": prompts})
+        if self.floss:
+            coords["templates"] = (("model", "dataset"), [[json.dumps(self.segmenter.templates)]])
+        return xr.Dataset(variables, coords, {"prompts": prompts, "floss": self.floss})
+
+
+def first_pictures(dataset: LabelledPictures, count: int) -> list[Image.Image]:
+    """Those of the first pictures of a data set that can be read."""
+    pictures = []
+    for i in range(min(count, len(dataset))):
+        with suppress(BadImage):
+            pictures.append(dataset[i].image)
+    return pictures
 
 
 def data_digest(dataset: LabelledPictures) -> str:

@@ -86,10 +86,13 @@ def with_experts(segmenter: Segmenter, best: Mapping[str, Sequence[str]]) -> Seg
     each = embed_each(segmenter.model, segmenter.names, patterns)  # (T, Q, E)
     own = [each[[patterns.index(pattern) for pattern in best[name]]].mean(0) for name in segmenter.queries.classes]
     experts = F.normalize(torch.stack(own), dim=-1)  # (C, Q, E)
-    return _asked(segmenter, torch.cat([segmenter.queries.embeddings[None], experts]), of_experts=True)
+    asked = _asked(segmenter, torch.cat([segmenter.queries.embeddings[None], experts]))
+    asked.experts, asked.queries = asked.queries, segmenter.queries
+    asked.templates = {name: list(best[name]) for name in segmenter.queries.classes}
+    return asked
 
 
-def _asked(segmenter: Segmenter, embeddings: Tensor, of_experts: bool = False) -> Segmenter:
+def _asked(segmenter: Segmenter, embeddings: Tensor) -> Segmenter:
     """A copy that is asked for all names in several ways, (ways, Q, E)."""
     comparing = [
         recipe.name for recipe in segmenter.encoder.recipes if any(stage.needs_texts for stage in recipe.stages)
@@ -99,8 +102,5 @@ def _asked(segmenter: Segmenter, embeddings: Tensor, of_experts: bool = False) -
     queries = segmenter.queries
     asked = Queries(embeddings.flatten(0, 1), queries.owner.repeat(len(embeddings)), queries.classes)
     changed = copy.copy(segmenter)
-    if of_experts:
-        changed.experts = asked
-    else:
-        changed.queries = asked
+    changed.queries = asked
     return changed

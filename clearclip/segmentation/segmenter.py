@@ -81,7 +81,10 @@ class Segmenter:
         self.windows = windows or Windows.of(self.model)
         self.names, self.prompts = [name for names in named for name in names], prompts
         self.queries = embed(self.model, named, prompts, cache)
-        self.experts: Queries | None = None  # the names in the prompts of each class's expert, see segmentation.floss
+        self.experts: Queries | None = (
+            None  # the names in the prompts of each class's expert, see segmentation.floss, …
+        )
+        self.templates: dict[str, list[str]] = {}  # … and the templates of these prompts
         if contrast:  # a class is called by its first name, which here may be any of the words
             self.queries = replace(self.queries, classes=(BACKGROUND, *self.queries.classes[1:]))
         alone = len(self.queries.embeddings) == 1

@@ -13,7 +13,7 @@ from clearclip.segmentation.floss import choose_templates, with_experts
 from clearclip.segmentation.labelling import class_labels
 from clearclip.segmentation.segmenter import Segmenter
 
-CLASSES = "sea|water, sky, grass, house"
+CLASSES = "water|sand, sky, grass, house"
 WHOLE, WINDOWS = Windows(64, 256, 64, 32), Windows(80, 256, 64, 32)
 TEMPLATES = ["a photo of a {}.", "{}", "a drawing of the {} at night.", "not one {} here.", "art of {}"]
 
@@ -42,7 +42,7 @@ def test_templates_are_those_of_the_lowest_mean_entropy(model, photos):
     segmenter = Segmenter(model, CLASSES, windows=WINDOWS, prompts=TEMPLATES)
     best = choose_templates(segmenter, photos, count=2)
     owner = [0, 0, 1, 2, 3]
-    entropies = {name: {} for name in ("sea", "sky", "grass", "house")}
+    entropies = {name: {} for name in ("water", "sky", "grass", "house")}
     for template in TEMPLATES:
         found = []
         for photo in photos:
@@ -59,7 +59,7 @@ def test_templates_are_those_of_the_lowest_mean_entropy(model, photos):
 
 @pytest.mark.parametrize("recipe", ["clearclip", "clearclip+pamr"])
 def test_at_every_pixel_the_surest_expert_of_its_own_class_speaks(model, photos, recipe):
-    classes = "sea, sky, grass, house"
+    classes = "water, sky, grass, house"
     best = dict(zip(names_of(classes), (TEMPLATES[:2], TEMPLATES[2:3], TEMPLATES[3:], TEMPLATES[1:4]), strict=True))
     usual = Segmenter(model, classes, recipe, windows=WINDOWS, prompts=TEMPLATES)
     segmenter = with_experts(usual, best)
@@ -80,15 +80,15 @@ def test_at_every_pixel_the_surest_expert_of_its_own_class_speaks(model, photos,
 
 
 def test_several_names_of_a_class_have_one_expert(model, photos):
-    best = {"sea": TEMPLATES[:2], "sky": TEMPLATES[2:]}
-    result = with_experts(Segmenter(model, "sea|water, sky", windows=WHOLE, prompts="photo"), best)(photos[0])
-    assert result.scores.shape == (2, 70, 90) and result.classes == ("sea", "sky")
+    best = {"water": TEMPLATES[:2], "sky": TEMPLATES[2:]}
+    result = with_experts(Segmenter(model, "water|sand, sky", windows=WHOLE, prompts="photo"), best)(photos[0])
+    assert result.scores.shape == (2, 70, 90) and result.classes == ("water", "sky")
 
 
 def test_what_experts_cannot_do(model, photos):
     segmenter = Segmenter(model, CLASSES, windows=WHOLE, prompts=TEMPLATES)
     with pytest.raises(UserError, match="sky, grass, house"):
-        with_experts(segmenter, {"sea": ["{}"]})
+        with_experts(segmenter, {"water": ["{}"]})
     with pytest.raises(UserError, match="there is none"):
         choose_templates(segmenter, [])
     with pytest.raises(UserError, match="at least one"):
