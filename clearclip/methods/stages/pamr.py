@@ -47,8 +47,8 @@ class Pamr(Merged):
 class _Refined(PatchLogits):
     """Refined logits, of which a picture's image is all that is held, (1, 3, H, W).
 
-    The weights are made anew for each group of names, which takes less time than refining two of them. A large picture is
-    refined in bands of rows, which overlap by what can reach a pixel: the values are those of the whole.
+    The weights are made anew for each group of names, which takes as long as to refine about five of them. A large picture
+    is refined in bands of rows, which overlap by what can reach a pixel: the values are those of the whole.
     """
 
     base: PatchLogits
