@@ -100,6 +100,9 @@ class Scoring:
     """A second model for recipes that need one, such as dino_vitb8."""
     threshold: float | None = None
     """The score below which a pixel is background; by default the published one of each data set."""
+    floss: int = 0
+    """Choose the prompt templates of each class by how sure predictions on the first so many pictures are, without labels
+    (FLOSS); 0 for the same templates everywhere."""
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,7 @@ def evaluated(options: EvaluationOptions, recipes: Recipes, norms: bool = False)
         cli.dataset_file(options.result),
         proxy=scoring.proxy and load(scoring.proxy, device=running.device, positions=options.models.positions),
         threshold=scoring.threshold,
+        floss=scoring.floss,
         prompts=cli.templates(options.text),
         cache=cli.text_cache(options.text),
         text=cli.text_embeddings(options.text),

@@ -21,6 +21,7 @@ from clearclip.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
+    from PIL import Image
 
     from clearclip.methods.recipes import Recipe
     from clearclip.pixels import Picture
@@ -51,6 +52,12 @@ class Task:
     nothing), or a folder of them, named as the photos."""
     background: bool = False
     """Add a class background; with --threshold it takes every pixel whose best score is below."""
+    contrast: str = ""
+    """Words that compete with the classes, as "sky, ground", for when few classes are named: what they win becomes
+    background."""
+    floss: int = 0
+    """Choose the prompt templates of each class by how sure predictions on the first so many pictures are (FLOSS); 0 for the
+    same templates everywhere."""
     threshold: str = "0"
     """A score between 0 and 1, or auto (Otsu's threshold of each picture, explained in the output)."""
     short_side: Annotated[int | None, tyro.conf.arg(aliases=("--image-size",))] = None
@@ -83,6 +90,7 @@ def main() -> None:
     from clearclip.pictures import pixel_limit
     from clearclip.runs.results import shipped_name
     from clearclip.segmentation.files import SHARES, batches, refuse_collisions
+    from clearclip.segmentation.floss import choose_templates, with_experts
     from clearclip.segmentation.regions import regions_of
     from clearclip.segmentation.text import class_names
 
@@ -93,8 +101,12 @@ def main() -> None:
         )
     if task.layer is not None and not task.feature:
         raise UserError(f"--layer {task.layer} says of which block a feature map is, so it goes with --feature.")
-    if task.threshold != "0" and not task.background:
-        raise UserError(f"--threshold {task.threshold} turns pixels into background, so it goes with --background.")
+    if task.floss < 0:
+        raise UserError(f"--floss {task.floss}: templates are chosen on the first so many pictures, or on none.")
+    if task.threshold != "0" and not (task.background or task.contrast):
+        raise UserError(
+            f"--threshold {task.threshold} turns pixels into background, so it goes with --background or --contrast."
+        )
     pictures, truths, classes = sources(options)
     class_names(classes)
     refuse_collisions(options.output, pictures, [recipe.name for recipe in which(task)])
@@ -106,6 +118,8 @@ def main() -> None:
         print(f"{segmenter.model.name}: RANDOM WEIGHTS, the result says nothing about a trained model")
     if name := shipped_name(segmenter.model.architecture, segmenter.model.weights.name):
         print(about_shipped(segmenter.model.name, name))
+    if task.floss:
+        segmenter = with_experts(segmenter, choose_templates(segmenter, first(pictures, task.floss)))
     skipped, shares = 0, []
     with (
         pixel_limit(task.max_pixels),
@@ -140,6 +154,14 @@ def main() -> None:
     print(f"wrote {table}")
 
 
+def first(pictures: Mapping[str, Picture], count: int) -> list[Image.Image]:
+    """The first pictures, of those that can be read."""
+    from clearclip.segmentation.files import batches
+
+    some = dict(list(pictures.items())[:count])
+    return [picture for readable, _ in batches(some, count) for picture in readable.values()]
+
+
 def sources(options: Options) -> tuple[dict[str, Picture], dict[str, np.ndarray], str | list[str]]:
     """Pictures and true labels (H, W) by the names of the results, and the classes.
 
@@ -154,7 +176,11 @@ def sources(options: Options) -> tuple[dict[str, Picture], dict[str, np.ndarray]
         return dict(list(photos(options.images).items())[:limit]), {}, task.classes
     scenes = Scenes("test", SCENES if limit is None else limit, SCENE_SIZE)
     samples = {f"scene_{i}": scenes[i] for i in range(len(scenes))}
-    truths = {} if task.classes or task.background else {name: sample.label for name, sample in samples.items()}
+    truths = (
+        {}
+        if task.classes or task.background or task.contrast
+        else {name: sample.label for name, sample in samples.items()}
+    )
     return {name: sample.image for name, sample in samples.items()}, truths, task.classes or scenes.classes
 
 
@@ -191,6 +217,7 @@ def prepared(options: Options, classes: str | list[str]) -> Segmenter:
         proxy,
         running.batch_size,
         text=cli.text_embeddings(options.text),
+        contrast=task.contrast,
     )
 
 

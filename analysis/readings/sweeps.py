@@ -7,6 +7,7 @@ import xarray as xr
 from analysis.readings.words import course
 from analysis.sweeps.labels import mean_label
 from analysis.sweeps.read import by_alpha, by_beta, by_layer, by_variant, find, for_mean
+from clearclip.evaluation import published
 from clearclip.evaluation.reading import best_recipe
 from clearclip.methods.recipes import RECIPES
 from clearclip.methods.titles import method_label
@@ -66,6 +67,11 @@ def compare(dataset: xr.Dataset) -> list[str]:
             verb = "gains" if change > 0 else "loses"
             sentence += f"; ClearCLIP {verb} {abs(change):.1f} against CLIP"
         sentences.append(f"{sentence}.")
+    names = dataset.dataset.values.tolist()
+    for model in dataset.model.values.tolist():  # of some published rows other weights were used than a name loads
+        rows = [row for name in names for row in published.printed(model, name).values()]
+        for origin in dict.fromkeys(row.origin for row in rows if row.origin.startswith("run with the weights")):
+            sentences.append(f"The published numbers of {model} were {origin}, and other weights need not reach them.")
     return sentences
 
 

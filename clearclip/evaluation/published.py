@@ -39,6 +39,7 @@ METHODS = {  # the paper's name → recipe; methods that train, or that are only
     "ProxyCLIP": "proxyclip",
 }
 SOURCES = ("table1", "table2", "table3", "table4", "table5", "fig3", "readings", "peers")
+BLIP_WEIGHTS = {"ViT-B": "model_base_14M.pth", "ViT-L": "model_large.pth"}  # not the COCO retrieval weights of the hub
 VALUES = ["source", "method", "encoder", "origin", "model", "recipe", "dataset", "miou"]
 
 
@@ -127,4 +128,5 @@ def added(wide: pd.DataFrame) -> pd.DataFrame:
         methods.append(f"{name} + ClearCLIP" if added else name)
     quoted = (wide.model == "MaskCLIP") & (wide.encoder == "ViT-B") & (wide.clearclip == "no")
     origin = quoted.map({True: "quoted from TCL", False: "run"})
+    origin = origin.mask(wide.model == "BLIP", "run with the weights " + wide.encoder.map(BLIP_WEIGHTS))
     return described(wide, method=methods, encoder=wide.encoder, origin=origin, model=models, recipe=recipes)

@@ -47,8 +47,10 @@ class Outcome:
 
     def __str__(self) -> str:
         printed = self.printed
+        weights = f" ({printed.origin})" if printed.origin.startswith("run with the weights") else ""
         sentence = (
-            f"{printed.source}, row {printed.method}, {self.dataset}: published {printed.miou:.1f}, measured {self.measured:.1f}, "
+            f"{printed.source}, row {printed.method}{weights}, {self.dataset}: published {printed.miou:.1f}, "
+            f"measured {self.measured:.1f}, "
             f"difference {self.measured - printed.miou:+.1f}"
         )
         if not printed.own:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import xarray as xr
+from PIL import Image
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
@@ -23,10 +25,12 @@ from clearclip.evaluation.per_image import Areas
 from clearclip.methods.recipes import Recipe, recipes
 from clearclip.methods.windows import PatchLogits, Windows
 from clearclip.models.wrap import ModelLike, as_backbone
+from clearclip.pictures import BadImage
 from clearclip.runs import results
 from clearclip.runs.exact_sum import ExactSum
 from clearclip.runs.records import contents_of
 from clearclip.runs.stream import Measurement, stream
+from clearclip.segmentation.floss import choose_templates, with_experts
 from clearclip.segmentation.labelling import class_labels
 from clearclip.segmentation.segmenter import Segmenter
 from clearclip.segmentation.text_embeddings import text_embeddings
@@ -43,6 +47,7 @@ def evaluate(
     cache: Path | None = None,
     proxy: ModelLike | None = None,
     norms: bool = False,
+    floss: int = 0,
     per_image: bool = False,
     batch_size: int = 8,
     limit: int | None = None,
@@ -63,6 +68,7 @@ def evaluate(
         cache: as in `Segmenter`.
         proxy: as in `Segmenter`.
         norms: also measure the mean norms of X_res and X_attn (paper Fig. 2).
+        floss: choose the templates of each class on the first so many pictures, see `clearclip.segmentation.floss`; 0 for not.
         per_image: also keep intersection and union of every picture, which confidence intervals are made from.
         batch_size: windows in one forward pass.
         limit: only the first so many pictures.
@@ -86,6 +92,8 @@ def evaluate(
     """
     if limit is not None and limit < 1:
         raise UserError(f"limit {limit}: at least one picture is needed.")
+    if floss < 0:
+        raise UserError(f"floss {floss}: templates are chosen on the first so many pictures, or on none.")
     if threshold is not None and not 0 <= threshold <= 1:
         raise UserError(f"threshold {threshold}: a score between 0 and 1.")
     model, dataset = as_backbone(model), as_dataset(dataset)
@@ -106,9 +114,11 @@ def evaluate(
         norms=norms,
         text=given,
     )
+    if floss:
+        segmenter = with_experts(segmenter, choose_templates(segmenter, first_pictures(dataset, floss)))
     texts = {"prompts": prompts} if given is None else given.provenance()
     return stream(
-        _Evaluation(segmenter, methods, levels, dataset, limit, texts, per_image),
+        _Evaluation(segmenter, methods, levels, dataset, limit, texts, floss, per_image),
         unfinished=unfinished,
         strict=strict,
         progress=progress,
@@ -141,10 +151,12 @@ class _Evaluation(Measurement[_Numbered, _Total]):
         dataset: LabelledPictures,
         limit: int | None,
         texts: Mapping[str, str | Sequence[str]],
+        floss: int,
         per_image: bool,
     ) -> None:
         self.segmenter, self.recipes, self.levels = segmenter, recipes, levels
-        self.dataset, self.limit, self.texts, self.per_image = dataset, limit, texts, per_image
+        self.floss, self.per_image = floss, per_image
+        self.dataset, self.limit, self.texts = dataset, limit, texts
         self.title, self.source = f"{segmenter.model.name} {dataset.name}", dataset.name
         self.entries = entries(dataset, limit)
         self.indices = range(len(self.entries))
@@ -165,6 +177,7 @@ class _Evaluation(Measurement[_Numbered, _Total]):
             "thresholds": self.levels,
             "windows": asdict(self.segmenter.windows),
             **self.texts,
+            "floss": self.floss,
             "batch size": self.segmenter.batch_size,
             "norms": self.segmenter.norms,
             "per image": self.per_image,
@@ -275,7 +288,18 @@ class _Evaluation(Measurement[_Numbered, _Total]):
             "windows": ("dataset", [str(self.segmenter.windows)]),
         }
         texts = {key: text if isinstance(text, str) else json.dumps(list(text)) for key, text in self.texts.items()}
-        return xr.Dataset(variables, coords, texts)
+        if self.floss:
+            coords["templates"] = (("model", "dataset"), [[json.dumps(self.segmenter.templates)]])
+        return xr.Dataset(variables, coords, {**texts, "floss": self.floss})
+
+
+def first_pictures(dataset: LabelledPictures, count: int) -> list[Image.Image]:
+    """Those of the first pictures of a data set that can be read."""
+    pictures = []
+    for i in range(min(count, len(dataset))):
+        with suppress(BadImage):
+            pictures.append(dataset[i].image)
+    return pictures
 
 
 ATTRS = scores.ATTRS | {

@@ -16,6 +16,7 @@ from clearclip.methods.graph import mean_cosine
 from clearclip.methods.recipe import Recipe
 from clearclip.methods.recipes import recipes
 from clearclip.methods.trunk import Attended, Guide, Trunk
+from clearclip.models.position import resized_by
 from clearclip.models.wrap import ModelLike, as_backbone
 
 
@@ -27,14 +28,15 @@ class Dense(NamedTuple):
     kept: dict[
         str, Tensor
     ]  # what stages want of each image once all windows of a picture are done, (B, K, rows, columns)
-    trunk: Trunk  # what the stages that score look at
+    trunks: dict[str, Trunk]  # what the stages that score look at, by recipe
 
 
 class DenseEncoder:
     """Patch features in the text space, for one or many recipes, from one pass through the trunk.
 
-    The blocks before the first one that a recipe changes run once; q, k, v, each A·v and each projected attention output
-    are computed once and shared by all recipes; residual, α and β are sums of what is there.
+    The blocks before the first one that a recipe changes run once, and once more for each other way to resize positions.
+    q, k, v, each A·v and each projected attention output are computed once and shared by all recipes; residual, α and β are
+    sums of what is there.
 
     Args:
         model: a `Backbone` with a text space, a live module, or a name.
@@ -59,6 +61,9 @@ class DenseEncoder:
             self._check(recipe)
         if self.proxy is not None and not any(recipe.needs_guide for recipe in self.recipes):
             raise UserError(f"none of the recipes looks at a second model: leave out the proxy {self.proxy.name}.")
+        self._models = {
+            recipe.resize_positions: resized_by(self.model, recipe.resize_positions) for recipe in self.recipes
+        }
         self._layers = sorted({layer for recipe in self.recipes for layer in recipe.reads_layers(self.model.depth)})
         if any(stage.needs_embedding for recipe in self.recipes for stage in recipe.stages):
             self._layers = sorted({*self._layers, self.model.depth})
@@ -107,6 +112,7 @@ class DenseEncoder:
         owner: Tensor | None = None,
         truth: Tensor | None = None,
         mean_similarity: float | None = None,
+        empty: Tensor | None = None,
     ) -> Dense:
         """As a call, with more of what recipes need and give.
 
@@ -118,16 +124,32 @@ class DenseEncoder:
             owner: the class of each name, (Q,).
             truth: the true label of every pixel, (B, H, W) int64, for recipes that are told it.
             mean_similarity: see `Trunk`.
+            empty: what the prompts say without any name, (E,), for recipes that ask for it.
         """
-        inputs = self.model.block_inputs(images, self._layers)
+        inputs = {way: model.block_inputs(images, self._layers) for way, model in self._models.items()}
         guide = None if self.proxy is None else Guide(self.proxy, images, self.model)  # in its own precision
         with self.model.autocast():
-            shared = _Shared(
-                Trunk(self.model, images, inputs, guide, regions, truth, texts, owner, mean_similarity=mean_similarity)
-            )
+            passes = {
+                way: _Shared(
+                    Trunk(
+                        model,
+                        images,
+                        inputs[way],
+                        guide,
+                        regions,
+                        truth,
+                        texts,
+                        owner,
+                        empty=empty,
+                        mean_similarity=mean_similarity,
+                    )
+                )
+                for way, model in self._models.items()
+            }
             done: dict[Recipe, tuple[Tensor, Tensor | None]] = {}
             result, measured, kept = {}, {}, {}
             for recipe in self.recipes:
+                shared = passes[recipe.resize_positions]
                 if recipe.nameless not in done:
                     done[recipe.nameless] = self._features(shared, recipe)
                 result[recipe.name], keepsake = done[recipe.nameless]
@@ -135,7 +157,8 @@ class DenseEncoder:
                     kept[recipe.name] = keepsake
                 if norms:
                     measured[recipe.name] = shared.norms(recipe)
-        return Dense(result, measured, kept, shared.trunk)
+        trunks = {recipe.name: passes[recipe.resize_positions].trunk for recipe in self.recipes}
+        return Dense(result, measured, kept, trunks)
 
     def mean_similarities(self, images: Tensor) -> list[float]:
         """The mean cosine of the second model's patches for each of some crops (B, 3, H, W), for `encode`."""

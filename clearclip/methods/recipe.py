@@ -21,6 +21,7 @@ from clearclip.methods import stages
 from clearclip.methods.affinity import Affinity, parse, parts, split
 from clearclip.methods.products.product import Product
 from clearclip.methods.stages.stage import After, Before, Beside, Labeling, Merged, Scoring, Stage
+from clearclip.models.position import WAYS
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,16 @@ class Recipe:
     # read this block, counted from 1 ("logit lens"); None is the last one of any model, and 0 in a Dataset
     layer: int | None = field(default=None, metadata={"attrs": {"long_name": "layer that is read, 0 for the last"}})
     cls_weight: float = 0.0  # this much of the CLS token's feature is added to every patch's
+    # how positions are resized for other grids: "antialias" as GEM's code does, "bilinear" as CLIP Surgery's, or the usual way
+    resize_positions: str = ""
     # further steps, see clearclip.methods.stages; as text in a Dataset
     stages: tuple[Stage, ...] = field(default=(), metadata={"write": stages.write, "read": stages.read})
 
     def __post_init__(self) -> None:
+        if self.resize_positions and self.resize_positions not in WAYS:
+            raise UserError(
+                f"recipe {self.name}: resize_positions is {' or '.join(WAYS)}, or empty, not {self.resize_positions!r}."
+            )
         if not 0 <= self.beta <= 1:
             raise UserError(f"recipe {self.name}: beta is a share of the channels between 0 and 1, not {self.beta}.")
         if self.stream < 1 or (self.stream > 1 and (self.ffn or self.beta or self.normalize_residual)):
@@ -185,6 +192,7 @@ class Recipe:
         cls = f" {'−' if self.cls_weight < 0 else '+'} {abs(self.cls_weight):g}·CLS" if self.cls_weight else ""
         where = f" in layer {self.layer}" if self.layer else ""
         where += f", over the last {self.stream} blocks" if self.stream > 1 else ""
+        where += f", positions {self.resize_positions}" if self.resize_positions else ""
         return " + ".join(terms) + cls + where + "".join(f" · {stage!r}" for stage in self.stages)
 
     def __repr__(self) -> str:

@@ -18,13 +18,16 @@ from clearclip.methods.stages import (
     AggregateWhole,
     Branch,
     MergeRegions,
+    Pamr,
     PatchesOnly,
     Propagate,
     PropagatePixels,
     RegionCls,
     Repair,
     Scga,
+    Surgery,
     Vote,
+    write,
 )
 from clearclip.methods.stages.outliers import LocalOutliers, SeenByCls
 from clearclip.methods.stages.stage import Stage
@@ -41,7 +44,7 @@ RECIPES: dict[str, Recipe] = {
         Recipe("clip"),
         Recipe("maskclip", "identity"),
         Recipe("sclip", "qq + kk"),
-        Recipe("clip_surgery", "vv", ffn=False, stream=6),
+        Recipe("clip_surgery", "vv", ffn=False, stream=6, stages=(Surgery(),)),
         Recipe("gem", GEM, ffn=False, stream=6),
         Recipe("clearclip", "qq", residual=False, ffn=False),
         Recipe("maskclip+clearclip", "identity", residual=False, ffn=False),
@@ -102,7 +105,7 @@ RECIPES: dict[str, Recipe] = {
 }
 
 # stages that may be added to any recipe, as in clearclip+pamr
-ADDITIONS: dict[str, Stage] = {"scga": Scga()}
+ADDITIONS: dict[str, Stage] = {"pamr": Pamr(), "surgery": Surgery(), "scga": Scga()}
 
 
 def recipe(which: str | Recipe) -> Recipe:
@@ -132,7 +135,10 @@ def recipe(which: str | Recipe) -> Recipe:
             f"To each may be added: {', '.join(f'+{addition}' for addition in ADDITIONS)}."
         )
     known = replace(RECIPES[name], name=which, **dict(_turned(which, word) for word in turned))
-    return replace(known, stages=(*known.stages, *added))
+    stages = (*known.stages, *added)
+    if len(set(stages)) != len(stages):
+        raise UserError(f"recipe {which!r}: no stage twice, and {name} has {write(known.stages) or 'none yet'}.")
+    return replace(known, stages=stages)
 
 
 def _words(text: str) -> list[str]:

@@ -13,7 +13,7 @@ METHOD_LABEL = {
     "sclip+clearclip": "SCLIP + ClearCLIP",
     "gem+clearclip": "GEM + ClearCLIP",
     "naclip": "NACLIP",
-    "segearth_ov": "SegEarth-OV",
+    "segearth_ov": "SegEarth-OV (no upsampler)",
     "resclip": "ResCLIP",
     "resclip+clearclip": "ResCLIP + ClearCLIP",
     "resclip+sclip": "ResCLIP + SCLIP",
@@ -30,6 +30,7 @@ METHOD_LABEL = {
     "corrclip": "CorrCLIP",
     "oracle": "Oracle (true masks)",
 }
+ADDITION_LABEL = {"pamr": "PAMR", "surgery": "feature surgery"}
 
 
 def method_label(name: str) -> str:
@@ -37,5 +38,10 @@ def method_label(name: str) -> str:
 
     >>> method_label("clearclip"), method_label("mine")
     ('ClearCLIP', 'mine')
+    >>> method_label("sclip+clearclip+pamr")
+    'SCLIP + ClearCLIP + PAMR'
     """
+    base, _, addition = name.rpartition("+")
+    if name not in METHOD_LABEL and base and addition in ADDITION_LABEL:
+        return f"{method_label(base)} + {ADDITION_LABEL[addition]}"
     return METHOD_LABEL.get(name, name)

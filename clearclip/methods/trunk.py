@@ -48,6 +48,7 @@ class Trunk:
         texts: one L2-normalized row per name that is asked for, (Q, E), None where nothing is asked.
         owner: the class of each name, (Q,).
         mean_similarity: the mean cosine of the second model's patches over all windows of the picture that the crops are of.
+        empty: what the prompts say without any name, L2-normalized, (E,), None unless a recipe needs it.
     """
 
     model: Backbone
@@ -59,6 +60,7 @@ class Trunk:
     texts: Tensor | None = None
     owner: Tensor | None = None
     mean_similarity: float | None = None
+    empty: Tensor | None = None
     _kept: dict[Hashable, object] = field(default_factory=dict, repr=False)
 
     @property

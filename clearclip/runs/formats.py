@@ -114,6 +114,7 @@ OPTIONAL: dict[str, Attribute] = {
     "prompts": "text",
     "text_embeddings": "text",
     "text_embeddings_sha256": "text",
+    "floss": "count",
     "dataset": "text",
     "halves": "text",
 }
@@ -144,6 +145,7 @@ KNOBS = {  # of recipes; what an older file lacks has its default
         "stream": replace(WHOLE, low=1),
         "layer": WHOLE,
         "cls_weight": replace(NUMBER, missing=False),
+        "resize_positions": TEXT,
         "stages": TEXT,
     }.items()
 }
@@ -250,7 +252,13 @@ FORMATS = {  # what the attribute `format` calls it → the kind
                 Variable(("model", "dataset", "image", "recipe", "class"), WHOLE, "pixels", needed=False),
             ),
         },
-        ABOUT_MODEL | KNOBS | ABOUT_DATASET | {"windows": Variable(("dataset",), TEXT)},
+        ABOUT_MODEL
+        | KNOBS
+        | ABOUT_DATASET
+        | {
+            "windows": Variable(("dataset",), TEXT),
+            "templates": Variable(("model", "dataset"), TEXT, needed=False),
+        },
         attributes=EVERY,
     ),
     "prototypes": Format(

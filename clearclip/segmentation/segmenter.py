@@ -1,6 +1,7 @@
 """Segmenter: any picture, any class names → labels, scores, overlay."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,13 @@ from clearclip.models.finite import require_finite
 from clearclip.models.memory import refuse_too_large
 from clearclip.models.wrap import ModelLike, as_backbone
 from clearclip.pixels import is_single, opened
+from clearclip.segmentation.experts import of_experts
 from clearclip.segmentation.regions import as_regions
 from clearclip.segmentation.result import Segmentation
 from clearclip.segmentation.scoremaps import ScoreMaps
-from clearclip.segmentation.text import class_names, embed
+from clearclip.segmentation.text import BACKGROUND, Queries, class_names, contrasted, embed, embed_nothing
 from clearclip.segmentation.text_embeddings import given_queries, text_embeddings
 
-BACKGROUND = "background"
 Labels = dict[str, list[Tensor]]  # regions or true labels (H', W') of every picture, by what they are
 
 
@@ -46,6 +47,7 @@ class Segmenter:
         norms: the logits also hold the Frobenius norms of X_res and X_attn.
         text: text embeddings in place of the model's text tower: a file, an array (C, D) or a mapping of names to vectors, as
             `clearclip.segmentation.text_embeddings.text_embeddings` takes them.
+        contrast: words that compete with the classes, as "sky, ground"; what they win becomes "background" (arXiv 2407.05061).
 
     Raises `UserError` for unknown recipes, classes that cannot be read, or a model that cannot serve.
 
@@ -70,10 +72,13 @@ class Segmenter:
         batch_size: int = 8,
         norms: bool = False,
         text: Any = None,
+        contrast: str | Sequence[str] = (),
     ) -> None:
         named = class_names(classes)
         if background and named[0][0] != BACKGROUND:
             named = [[BACKGROUND], *named]
+        if contrast:
+            named, background = contrasted(named, contrast), True
         if threshold != "auto" and not (isinstance(threshold, (int, float)) and 0 <= threshold <= 1):
             raise UserError(f'threshold {threshold!r}: a score between 0 and 1, or "auto".')
         if batch_size < 1:
@@ -85,11 +90,20 @@ class Segmenter:
         self.encoder = DenseEncoder(self.model, methods, proxy)
         self.windows = windows or Windows.of(self.model)
         refuse_too_large(self.model, min(self.windows.crop, self.windows.short_side))
+        self.names, self.prompts = [name for names in named for name in names], prompts
         self.queries = (
             embed(self.model, named, prompts, cache)
             if text is None
             else given_queries(self.model, named, text_embeddings(text))
         )
+        # the names in the prompts of each class's expert, see segmentation.floss, and the templates of these prompts
+        self.experts: Queries | None = None
+        self.templates: dict[str, list[str]] = {}
+        if contrast:  # a class is called by its first name, which here may be any of the words
+            self.queries = replace(self.queries, classes=(BACKGROUND, *self.queries.classes[1:]))
+        alone = len(self.queries.embeddings) == 1
+        asked = any(stage.needs_empty for recipe in self.encoder.recipes for stage in recipe.stages)
+        self._empty = embed_nothing(self.model, prompts) if alone and asked else None
 
     def __repr__(self) -> str:
         classes, recipes = self.queries.classes, ", ".join(recipe.name for recipe in self.encoder.recipes)
@@ -174,8 +188,8 @@ class Segmenter:
         finite = torch.stack([torch.stack([part.finite for part in logits.values()]) for logits in by_picture])
         sites = [f"the features of recipe {name}" for name in by_picture[0]]
         require_finite(finite, names or [f"picture {i}" for i in range(len(pictures))], sites, self.model)
-        for image, by_recipe in zip(prepared, by_picture, strict=True):
-            yield self._merged(by_recipe, image)
+        for picture, image, by_recipe in zip(pictures, prepared, by_picture, strict=True):
+            yield self._merged(by_recipe, image, (picture.height, picture.width))
 
     def _resized(self, what: str, labels: Sequence[Any], pictures: Sequence[Image.Image]) -> list[Tensor]:
         """Labels of every picture at the size of its windows, (H', W') int64."""
@@ -219,7 +233,7 @@ class Segmenter:
     def _encode(
         self, crops: Tensor, labels: dict[str, Tensor], mean_similarity: float | None = None
     ) -> dict[str, Encoded]:
-        size, queries = (crops.shape[-2], crops.shape[-1]), self.queries
+        size, queries = (crops.shape[-2], crops.shape[-1]), self.experts or self.queries
         dense = self.encoder.encode(
             crops,
             self.norms,
@@ -228,23 +242,29 @@ class Segmenter:
             queries.owner,
             labels.get("truth"),
             mean_similarity,
+            self._empty,
         )
         encoded = {}
         for recipe in self.encoder.recipes:
             name = recipe.name
             scores = queries.embeddings @ dense.features[name].mT  # (B, Q, N)
             for stage in recipe.scoring:
-                scores = stage(scores, dense.trunk)
+                scores = stage(scores, dense.features[name], dense.trunks[name])
             encoded[name] = Encoded(scores, self.encoder.grid(name, size), dense.norms.get(name), dense.kept.get(name))
         return encoded
 
-    def _merged(self, by_recipe: dict[str, PatchLogits], image: Tensor) -> dict[str, PatchLogits]:
-        """The logits of a picture, its image (3, H', W'), after those stages that see all of its windows."""
-        picture = Picture(image, self.model, self.encoder.proxy, self.queries.embeddings, self.queries.owner)
+    def _merged(
+        self, by_recipe: dict[str, PatchLogits], image: Tensor, size: tuple[int, int]
+    ) -> dict[str, PatchLogits]:
+        """The logits of a picture, its image (3, H', W') and own size, after those stages that see all of its windows."""
+        queries = self.experts or self.queries
+        picture = Picture(image, size, self.model, self.encoder.proxy, queries.embeddings, queries.owner)
         for recipe in self.encoder.recipes:
             for stage in recipe.merged:
                 by_recipe[recipe.name] = stage(by_recipe[recipe.name], picture)
-        return by_recipe
+        if self.experts is None:
+            return by_recipe
+        return {name: of_experts(logits, size, self.queries.owner) for name, logits in by_recipe.items()}
 
     def _segmentation(
         self, picture: Image.Image, name: str, logits: PatchLogits, regions: np.ndarray | None

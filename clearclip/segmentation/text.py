@@ -25,6 +25,7 @@ from clearclip.models.weights import LiveWeights
 from clearclip.words import listed, repeated
 
 PROMPTS_AT_ONCE = 256
+BACKGROUND = "background"
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,29 @@ def class_names(classes: str | Sequence[str | Sequence[str]]) -> list[list[str]]
     return named
 
 
+def contrasted(named: list[list[str]], contrast: str | Sequence[str]) -> list[list[str]]:
+    """Classes and words that compete with them, which are names of the class background, the first one.
+
+    Args:
+        named: the names of each class.
+        contrast: words, a list or text with commas between them.
+
+    Raises:
+        UserError: a word is a name of a class, too.
+
+    >>> contrasted([["horse", "pony"]], "sky, ground")
+    [['sky', 'ground'], ['horse', 'pony']]
+    >>> contrasted([["background"], ["horse"]], ["sky"])
+    [['background', 'sky'], ['horse']]
+    """
+    words = [name for group in class_names(contrast) for name in group]
+    background, others = (named[0], named[1:]) if named[0][0] == BACKGROUND else ([], named)
+    both = sorted({BACKGROUND, *words} & {name for group in others for name in group} | set(words) & set(background))
+    if both:
+        raise UserError(f"contrast {', '.join(both)}: a name of a class cannot compete with it; give other words.")
+    return [[*background, *words], *others]
+
+
 def embed(
     model: Backbone,
     classes: str | Sequence[str | Sequence[str]],
@@ -143,11 +167,28 @@ def embed(
     return Queries(rows.to(model.device), owner.to(model.device), tuple(group[0] for group in named))
 
 
+def embed_nothing(model: Backbone, prompts: str | Sequence[str] = "imagenet") -> Tensor:
+    """What prompt templates say without any name: the mean of their embeddings, L2-normalized, (E,)."""
+    return _embed_one(model, [pattern.replace("{}", "") for pattern in templates(prompts)]).to(model.device)
+
+
+@torch.inference_mode()
+def embed_each(model: Backbone, names: Sequence[str], patterns: Sequence[str]) -> Tensor:
+    """Embeddings of names in every template alone, L2-normalized, (T, Q, E)."""
+    rows = [_embed_prompts(model, [pattern.replace("{}", name) for pattern in patterns]) for name in names]
+    return torch.stack(rows, 1).to(model.device)
+
+
 @torch.inference_mode()
 def _embed_one(model: Backbone, prompts: list[str]) -> Tensor:
     """The average direction of a few prompts, (E,)."""
+    return F.normalize(_embed_prompts(model, prompts).mean(0), dim=-1).cpu()
+
+
+def _embed_prompts(model: Backbone, prompts: list[str]) -> Tensor:
+    """The direction of every prompt, (T, E)."""
     parts = [model.encode_texts(prompts[i : i + PROMPTS_AT_ONCE]) for i in range(0, len(prompts), PROMPTS_AT_ONCE)]
-    return F.normalize(F.normalize(torch.cat(parts).float(), dim=-1).mean(0), dim=-1).cpu()
+    return F.normalize(torch.cat(parts).float(), dim=-1)
 
 
 def default_cache() -> Path:

@@ -254,6 +254,31 @@ def test_a_recipe_is_not_a_picture_though_a_folder_has_its_name(monkeypatch, tmp
         assert panel.get_xlabel() == f"{100 * (labels == truth).mean():.0f} % of pixels"
 
 
+def test_words_that_compete_with_one_class(model, monkeypatch, tmp_path, photo):
+    monkeypatch.setattr("clearclip.models.load.load", lambda *args, **how: model)
+    photo.save(tmp_path / "photo.png")
+    words = ("photo.png", *QUICK, "--classes", "rocket", "--contrast", "sky, ground", "--threshold", "0.5")
+    done = here("clearclip.segment", *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    with np.load(tmp_path / "results/segment/photo.npz") as saved:
+        assert list(saved["classes"]) == ["background", "rocket"]
+
+
+def test_templates_chosen_on_the_first_pictures(model, monkeypatch, tmp_path, photo):
+    monkeypatch.setattr("clearclip.models.load.load", lambda *args, **how: model)
+    (tmp_path / "in").mkdir()
+    photo.save(tmp_path / "in" / "b.png")
+    (tmp_path / "in" / "a.png").write_bytes(b"no picture")
+    quick = ["simple" if word == "photo" else word for word in QUICK]
+    words = ("in", *quick, "--classes", "rocket, flag")
+    for floss in ("0", "2", "1"):
+        done = here("clearclip.segment", *words, "--floss", floss, "--output", floss, cwd=tmp_path)
+        assert done.returncode == (2 if floss == "1" else 0), done.stderr
+    assert "there is none" in done.stderr  # the first one cannot be read
+    scores = [np.load(tmp_path / floss / "b.npz")["scores"] for floss in ("0", "2")]
+    assert not np.array_equal(*scores)
+
+
 def test_scenes_have_no_true_labels_for_other_classes(model, monkeypatch, tmp_path):
     monkeypatch.setattr("clearclip.models.load.load", lambda *args, **how: model)
     truths = []

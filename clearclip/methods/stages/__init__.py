@@ -10,12 +10,14 @@ from clearclip.methods.stages.cls import AddCls
 from clearclip.methods.stages.first_pass import FirstPass
 from clearclip.methods.stages.merge import MergeRegions
 from clearclip.methods.stages.outliers import RULES
+from clearclip.methods.stages.pamr import Pamr
 from clearclip.methods.stages.propagate import Propagate
 from clearclip.methods.stages.propagate_pixels import PropagatePixels
 from clearclip.methods.stages.region_cls import RegionCls
 from clearclip.methods.stages.repair import Repair
 from clearclip.methods.stages.scga import Scga
 from clearclip.methods.stages.stage import Stage
+from clearclip.methods.stages.surgery import Surgery
 from clearclip.methods.stages.vote import Vote
 from clearclip.methods.written import read as read_written
 
@@ -28,12 +30,14 @@ __all__ = [
     "Branch",
     "FirstPass",
     "MergeRegions",
+    "Pamr",
     "PatchesOnly",
     "Propagate",
     "PropagatePixels",
     "RegionCls",
     "Repair",
     "Scga",
+    "Surgery",
     "Vote",
     "read",
     "write",
@@ -49,12 +53,14 @@ STAGES: dict[str, type[Stage]] = {
         Branch,
         FirstPass,
         MergeRegions,
+        Pamr,
         PatchesOnly,
         Propagate,
         PropagatePixels,
         RegionCls,
         Repair,
         Scga,
+        Surgery,
         Vote,
     )
 }

@@ -33,6 +33,7 @@ class Stage(Written, ABC):
     needs_truth: ClassVar[bool] = False  # the true label of every pixel
     needs_texts: ClassVar[bool] = False  # the names that are asked for
     needs_embedding: ClassVar[bool] = False  # the image embedding of the untouched model
+    needs_empty: ClassVar[bool] = False  # what the prompts say without any name, where one name is asked for alone
 
     def layers(self, depth: int) -> list[int]:
         """The blocks whose inputs it looks at, counted from 1, in a model of this depth."""
@@ -95,8 +96,14 @@ class Scoring(Stage):
     needs_texts: ClassVar[bool] = True
 
     @abstractmethod
-    def __call__(self, scores: Tensor, trunk: Trunk) -> Tensor:
-        """Other scores, from the cosines of names and patches, (B, Q, N)."""
+    def __call__(self, scores: Tensor, features: Tensor, trunk: Trunk) -> Tensor:
+        """Other scores, (B, Q, N).
+
+        Args:
+            scores: the cosines of names and patches, (B, Q, N).
+            features: the patches in the text space, (B, N, E).
+            trunk: the crop's pass.
+        """
 
 
 class Picture(NamedTuple):
@@ -104,6 +111,7 @@ class Picture(NamedTuple):
 
     Args:
         image: at the windows' size, normalized for the model, (3, H', W').
+        size: height and width of the picture itself, in pixels.
         model: the CLIP.
         guide: the second model, None without one.
         texts: one L2-normalized row per name, (Q, E).
@@ -111,6 +119,7 @@ class Picture(NamedTuple):
     """
 
     image: Tensor
+    size: tuple[int, int]
     model: Backbone
     guide: Backbone | None
     texts: Tensor

@@ -78,6 +78,13 @@ def test_compare_takes_the_mean_of_several_data_sets():
     assert f"gains {gain:.1f}" in sentence and "in the mean of 2 datasets" in sentence
 
 
+def test_compare_names_the_weights_of_published_rows_that_a_name_does_not_load():
+    recipes = [RECIPES["clip"], RECIPES["clearclip"]]
+    sentence = compare(sweep(recipes, models=("clip_vitb16", "blip_vitb16")))[2]
+    assert "blip_vitb16 were run with the weights model_base_14M.pth" in sentence
+    assert "model_large.pth" in compare(sweep(recipes, models=("blip_vitl16",)))[-1]
+
+
 @pytest.mark.parametrize("best", ["X_attn layer 1", "X_res layer 2"])
 def test_layers(best):
     recipes = [feature_recipe(feature, layer) for layer in (1, 2) for feature in ("X_res", "X_attn", "X_sum")]

@@ -19,9 +19,11 @@ from clearclip.evaluation import protocol
 from clearclip.evaluation import run as evaluation
 from clearclip.evaluation.run import evaluate
 from clearclip.evaluation.scores import iou_scores
+from clearclip.evaluation.table import merge
 from clearclip.methods.recipes import RECIPES, Recipe
 from clearclip.methods.windows import Windows
 from clearclip.pictures import BadImage
+from clearclip.segmentation.floss import choose_templates, with_experts
 from clearclip.segmentation.segmenter import Segmenter
 
 CLASSES = ["background", "cat|kitten", "grass", "sky", "rocket"]
@@ -287,6 +289,25 @@ def test_protocol(model):
 
 
 # norms ---------------------------------------------------------------------------------------------------------------
+
+
+def test_templates_chosen_on_the_first_pictures_without_labels():
+    model, names = clearclip.load("clip_tiny", device="cpu"), ["house", "grass", "sky", "snow", "boat"]
+    made, quiet = Made(3, classes=names, broken=(1,)), QUIET | {"prompts": "simple"}
+    result = evaluate(model, made, "clearclip", floss=2, **quiet)
+    segmenter = Segmenter(model, made.classes, "clearclip", windows=protocol.windows("made", model), prompts="simple")
+    best = choose_templates(segmenter, [made.samples[0].image])
+    assert json.loads(result.templates.item()) == best and result.attrs["floss"] == 2
+    experts, confusion = with_experts(segmenter, best), np.zeros((5, 5), int)
+    for sample in (made.samples[0], made.samples[2]):
+        confusion += counted(sample.label, experts(sample.image).labels, 5)
+    assert np.abs(result.confusion.values[0, 0, 0] - confusion).sum() <= 4  # of ties
+    plain = evaluate(model, made, "clearclip", **quiet)
+    assert not np.array_equal(plain.confusion, result.confusion) and "templates" not in plain.coords
+    sets = [evaluate(model, Made(2, name, names), "clearclip", floss=1, **quiet) for name in ("one", "two")]
+    assert merge(sets).templates.shape == (1, 2)
+    with pytest.raises(UserError, match="floss -1"):
+        evaluate(model, made, "clearclip", floss=-1, **QUIET)
 
 
 def test_norms_equal_the_probes_and_a_computation_by_hand(model):

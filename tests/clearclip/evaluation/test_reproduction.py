@@ -62,6 +62,12 @@ def test_a_sentence_says_what_can_be_said(measured, complete, printed, differs, 
     assert str(outcome).startswith("Table 2, row ClearCLIP, VOC20: published 80.9")
 
 
+def test_weights_that_a_row_was_made_with_are_named():
+    printed = PRINTED._replace(origin="run with the weights model_base_14M.pth")
+    outcome = Outcome("clearclip", "VOC20", printed, 80.9, 80, 82, 9, True)
+    assert "row ClearCLIP (run with the weights model_base_14M.pth), VOC20" in str(outcome)
+
+
 def test_only_what_the_paper_prints_is_compared():
     clip = "open_clip:ViT-B-16-quickgelu/openai"
     assert list(expected(clip, "voc20", ["clip", "naclip", "clearclip"])) == ["clip", "clearclip"]

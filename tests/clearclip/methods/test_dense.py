@@ -10,6 +10,7 @@ import pytest
 import timm
 import torch
 from small_models import OBLONG, SQUARE, Head, block_inputs, close, dense, noisy, pictures, split
+from timm.layers import resample_abs_pos_embed
 from torch.nn.functional import normalize
 
 from analysis.probes.probe import Probe
@@ -18,6 +19,7 @@ from clearclip.errors import UserError
 from clearclip.methods.affinity import PRODUCTS
 from clearclip.methods.dense import DenseEncoder
 from clearclip.methods.recipes import RECIPES, Recipe, feature_recipe, recipe
+from clearclip.models import position
 from clearclip.models.backbone import Weights
 from clearclip.models.block import FEATURES
 
@@ -325,13 +327,21 @@ def gem_torch(six):
 
 @torch.inference_mode()
 def test_gem_is_gem_torchs(six, gem_torch):
-    images = pictures(SQUARE)  # at another size gem_torch resizes positions in a way of its own
+    images = pictures(SQUARE)  # at another size its positions are resized in a way of its own
     theirs, original = gem_torch(images)
     assert close(dense(six, images, "gem"), normalize(theirs, dim=-1)[:, 1:])
     assert close(dense(six, images, "clip"), normalize(original, dim=-1)[:, 1:])
 
 
 @torch.inference_mode()
+def test_gem_is_gem_torchs_at_another_size_with_its_positions(six, gem_torch):
+    images = pictures(OBLONG)
+    theirs, _ = gem_torch(images)
+    ours = dense(six, images, "gem resize_positions=antialias")
+    assert close(ours, normalize(theirs, dim=-1)[:, 1:], 1e-5)
+    assert not close(dense(six, images, "gem"), normalize(theirs, dim=-1)[:, 1:], 1e-3)
+
+
 def test_gem_with_clearclip_is_the_attention_of_gem_torch(six, gem_torch):
     images, attention = pictures(OBLONG), gem_torch.transformer.resblocks[-1].res_block.attn
     y = six.blocks[-1].norm1(six.block_inputs(images, [6])[6].x)
@@ -697,3 +707,53 @@ def test_an_unknown_feature():
 def test_sizes_that_are_no_multiple_of_the_patch(clip):
     with pytest.raises(UserError, match="8-pixel patches"):
         dense(clip, pictures((24, 41)), "clearclip")
+
+
+# positions resized as a method's own code does it ----------------------------------------------------------------------
+
+
+def bilinear(embedding, grid):
+    """Half-pixel centers, borders repeated, one place after another."""
+    side = round(len(embedding) ** 0.5)
+    square = embedding.unflatten(0, (side, side))
+    rows = []
+    for y in range(grid[0]):
+        for x in range(grid[1]):
+            places = [max((i + 0.5) * side / n - 0.5, 0) for i, n in zip((y, x), grid, strict=True)]
+            (top, down), (left, right) = ((int(p), p - int(p)) for p in places)
+            corners = [
+                ((1 - down if i == 0 else down) * (1 - right if j == 0 else right))
+                * square[min(top + i, side - 1), min(left + j, side - 1)]
+                for i in (0, 1)
+                for j in (0, 1)
+            ]
+            rows.append(sum(corners))
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("grid", [(3, 5), (6, 6), (2, 7)], ids=str)
+def test_positions_as_gem_and_clip_surgery_resize_them(clip, grid):
+    embedding = clip.vit.positional_embedding.detach()
+    by_timm = resample_abs_pos_embed(embedding[None], list(grid))[0]
+    assert close(position.interpolate(embedding, grid, way="antialias"), by_timm, 1e-6)
+    expected = torch.cat([embedding[:1], bilinear(embedding[1:], grid)])
+    assert close(position.interpolate(embedding, grid, way="bilinear"), expected, 1e-5)
+
+
+@pytest.mark.parametrize(("name", "way"), [("gem", "antialias"), ("clip_surgery", "bilinear")])
+def test_a_recipe_with_positions_of_its_own_has_a_trunk_of_its_own(clip, name, way):
+    images, own = pictures(OBLONG), f"{name} resize_positions={way}"
+    result = dense(clip, images, name, own, "clearclip")
+    assert torch.equal(result[name], dense(clip, images, name))
+    assert torch.equal(result["clearclip"], dense(clip, images, "clearclip"))
+    assert not close(result[name], result[own], 1e-3)
+    assert torch.equal(result[own], dense(position.resized_by(clip, way), images, name))
+    square = pictures(SQUARE)  # the model's own grid, where nothing is resized
+    assert torch.equal(dense(clip, square, own), dense(clip, square, name))
+
+
+def test_positions_that_cannot_be_resized_otherwise(dino):
+    with pytest.raises(UserError, match="own library"):
+        position.resized_by(dino, "bilinear")
+    with pytest.raises(UserError, match="antialias or bilinear"):
+        recipe("gem resize_positions=mine")

@@ -22,6 +22,7 @@ TURNED = {
     "stream": 3,
     "layer": 7,
     "cls_weight": -0.3,
+    "resize_positions": "bilinear",
     "stages": (PatchesOnly(), Branch(blocks=(4, 5), how="mean"), AddCls(weight=0.5)),
 }
 # knobs that another one has to go with
@@ -52,7 +53,7 @@ def test_the_coordinates_have_the_names_of_the_format():
     coords = Recipe.to_coords(MANY)
     assert set(coords) == {
         *("recipe", "attention", "residual", "ffn", "alpha", "beta", "normalize_residual", "stream", "layer"),
-        *("cls_weight", "stages"),
+        *("cls_weight", "resize_positions", "stages"),
     }
     assert coords["layer"][1][0] == 0 and "0 for the last" in coords["layer"][2]["long_name"]
 

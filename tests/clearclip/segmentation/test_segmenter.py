@@ -233,6 +233,24 @@ def test_background_is_the_first_class_and_also_a_query(model, photo):
     assert np.array_equal(ours.scores, segmenter(model, "background, rocket, flag")(photo).scores)
 
 
+def test_contrast_words_compete_and_what_they_win_is_background(model, photo):
+    ours = segmenter(model, "rocket", contrast="sky, ground")(photo)
+    words = segmenter(model, "sky|ground, rocket")(photo)
+    assert ours.classes == ("background", "rocket")
+    assert np.array_equal(ours.labels, words.labels) and np.array_equal(ours.scores, words.scores)
+    wider = segmenter(model, "background|other, rocket", contrast=["sky"], threshold=0.5)(photo)
+    assert np.array_equal(wider.scores, segmenter(model, "background|other|sky, rocket")(photo).scores)
+    assert wider.threshold != "none"
+
+
+@pytest.mark.parametrize(
+    ("classes", "contrast"), [("rocket", "sky, rocket"), ("rocket, background", "sky"), ("rocket", ", sky")]
+)
+def test_contrast_words_that_are_none(model, classes, contrast):
+    with pytest.raises(UserError, match=r"contrast|needs a name"):
+        segmenter(model, classes, contrast=contrast)
+
+
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 1.0])
 def test_a_threshold_turns_unsure_pixels_into_background(model, photo, threshold):
     plain = segmenter(model, background=True)(photo)
