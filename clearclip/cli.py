@@ -40,6 +40,8 @@ class Models:
     """Local weights (safetensors or weights-only .pt) instead of the hub's, one file for each model, - for none."""
     random: bool = False
     """Random weights, for a trial without any; every result says so."""
+    positions: Literal["authors", "timm"] = "authors"
+    """How DINO's and DINOv2's positions are resized at other than their own size: as their authors do, or as timm does."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def loaders(models: Models, running: Running) -> list[Callable[[], Backbone]]:
     """One loader for each model that was named, so that only one is in memory at a time."""
     from clearclip.models.load import loaders
 
-    return loaders(models.model, models.checkpoint, models.random, running.device, running.precision)
+    return loaders(models.model, models.checkpoint, models.random, running.device, running.precision, models.positions)
 
 
 def datasets(labelled: Labelled) -> list[LabelledPictures]:

@@ -8,7 +8,9 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar, get_type_hints
+
+import tyro
 
 from clearclip import cli
 
@@ -51,7 +53,7 @@ def evaluated(options: EvaluationOptions, recipes: Recipes, norms: bool = False)
         cli.datasets(options.labelled),
         recipes,
         cli.dataset_file(options.result),
-        proxy=None if scoring.proxy is None else load(scoring.proxy, device=running.device),
+        proxy=scoring.proxy and load(scoring.proxy, device=running.device, positions=options.models.positions),
         threshold=scoring.threshold,
         prompts=cli.templates(options.text),
         cache=cli.text_cache(options.text),
@@ -113,10 +115,13 @@ def door_of(run: Callable[..., object]) -> str:
 def command_line(run: Callable[[Options], object], options: Options) -> str:
     """The command that does the same as a door's `run(options)`: the options that differ from the door's own."""
     usual, words = cli.facts(type(options)()), ["python", "-m", door_of(run)]
+    hints = get_type_hints(type(options), include_extras=True)
+    positional = {name for name, hint in hints.items() if tyro.conf.Positional in getattr(hint, "__metadata__", ())}
     for name, value in cli.facts(options).items():
         if value != usual[name]:
             values = value if isinstance(value, list) else [] if value is True else [value]
-            words += [f"--{name.replace('_', '-')}", *map(str, values)]
+            flag = [] if name in positional else [f"--{name.replace('_', '-')}"]
+            words += [*flag, *map(str, values)]
     return shlex.join(words)
 
 

@@ -38,6 +38,7 @@ DOORS: dict[str, dict[str, str]] = {  # what a command is about → its name →
         "evaluate": "clearclip.evaluation.__main__",
         "datasets": "clearclip.datasets.__main__",
     },
+    "Trust": {"verify": "clearclip.verify", "reproduce": "clearclip.reproduce"},
     "The paper": {"figures": "figures.__main__"},
     "This command": {"completion": "clearclip.completion"},
 }

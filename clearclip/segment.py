@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -154,9 +154,13 @@ def prepared(options: Options, classes: str | list[str]) -> Segmenter:
         )
     short = task.short_side
     recipes, threshold = which(task), level(task.threshold)
-    load_model, *others = cli.loaders(cli.Models(model, options.models.checkpoint, options.models.random), running)
+    load_model, *others = cli.loaders(replace(options.models, model=model), running)
     if others:
         raise UserError(f"{model[0]} is {len(others) + 1} models: pictures are segmented with one.")
+    proxy = None
+    if task.proxy:
+        how = options.models.random, running.device, running.precision
+        proxy = load(task.proxy, None, *how, positions=options.models.positions)
     return Segmenter(
         load_model(),
         classes,
@@ -166,7 +170,7 @@ def prepared(options: Options, classes: str | list[str]) -> Segmenter:
         None if short is None else Windows.of_side(short),
         cli.templates(options.text),
         cli.text_cache(options.text),
-        load(task.proxy, None, options.models.random, running.device, running.precision) if task.proxy else None,
+        proxy,
         running.batch_size,
     )
 

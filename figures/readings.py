@@ -62,7 +62,7 @@ def maxima(dataset: xr.Dataset) -> Figure:
 
 
 def reading(quantity: str) -> str:
-    """What the paper's text or figure says of a quantity, as analysis/sweeps/reference/readings.csv has it.
+    """What the paper's text or figure says of a quantity, as clearclip/evaluation/reference/readings.csv has it.
 
     >>> reading("max X_res last layer over early layers CLIP-B/16")
     'about 90'

@@ -94,7 +94,7 @@ def statistics(pictures, batch_size=2, **how):
 
 
 def evaluation(pictures, batch_size=2, **how):
-    how = {"norms": True, "prompts": "photo"} | how
+    how = {"norms": True, "per_image": True, "prompts": "photo"} | how
     recipes = ["clip", "clearclip"]
     return evaluate(clearclip.load("clip_tiny"), pictures, recipes, batch_size=2 * batch_size, **how)
 

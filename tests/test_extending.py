@@ -24,6 +24,7 @@ from clearclip.datasets.files import names_in, pairs
 from clearclip.evaluation import protocol
 from clearclip.models.load import LIBRARIES
 from clearclip.runs import results
+from clearclip.verification import checks, expectations
 from figures.catalogue import ENTRIES, Entry, entries
 
 ROOT = Path(__file__).parents[1]
@@ -200,6 +201,14 @@ def main() -> None:
 if __name__ == "__main__":
     cli.run(main)
 '''
+
+
+def test_a_published_number_is_found_by_the_command_that_verifies(tmp_path, monkeypatch):
+    known = expectations.Expectation("entropies", "mean entropy", (0.5,), 0.1, "a later paper")
+    monkeypatch.setitem(checks.CHECKS, "entropies", lambda model, pictures: [0.55])
+    monkeypatch.setattr(expectations, "everything", lambda: [("clip_tiny", known)])
+    text = printed("clearclip.verify", "clip_tiny", cwd=tmp_path)
+    assert "clip_tiny: agrees: mean entropy" in text and "a later paper" in text
 
 
 def test_a_command_is_found_with_its_help_its_dataset_and_its_figure(photos, tmp_path, monkeypatch):

@@ -28,6 +28,7 @@ OPTIONS = {
     "clearclip.datasets": ("list", "check"),
     "clearclip.evaluate": ("--dataset", "--recipe", "--threshold", "--strict", "--limit", "torchrun"),
     "clearclip.segment": ("--classes", "--recipe", "--compare", "--feature", "--threshold", "--strict", "clearclip"),
+    "clearclip.verify": ("--all", "--pictures", "--output"),
     "figures": ("--against", "--plan", "--offline-demo"),
 }
 HELP = """

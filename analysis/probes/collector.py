@@ -74,6 +74,7 @@ class Collector(Measurement[Decoded, Total]):
             "model": self.model.architecture,
             "weights": self.model.weights.sha256,
             "precision": self.model.precision,
+            "positions": self.model.resizing,
             "images": image_source.digest(self.pictures),
             "image size": self.image_size or self.model.image_size,
             "batch size": self.batch_size,

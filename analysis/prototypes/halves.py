@@ -74,6 +74,7 @@ class Half(Measurement[Sample, T]):
             "model": self.model.architecture,
             "weights": self.model.weights.sha256,
             "precision": self.model.precision,
+            "positions": self.model.resizing,
             "data set": self.task.digest,
             "limit": self.task.limit,
             "layers": self.task.layers,

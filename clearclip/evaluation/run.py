@@ -17,7 +17,8 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from clearclip.datasets import LabelledPictures, Sample, as_dataset
 from clearclip.errors import UserError, overflow_hint
-from clearclip.evaluation import protocol, scores
+from clearclip.evaluation import per_image, protocol, scores
+from clearclip.evaluation.per_image import Areas
 from clearclip.methods.recipes import Recipe, recipes
 from clearclip.methods.windows import PatchLogits, Windows
 from clearclip.models.wrap import ModelLike, as_backbone
@@ -39,6 +40,7 @@ def evaluate(
     cache: Path | None = None,
     proxy: ModelLike | None = None,
     norms: bool = False,
+    per_image: bool = False,
     batch_size: int = 8,
     limit: int | None = None,
     strict: bool = False,
@@ -57,6 +59,7 @@ def evaluate(
         cache: as in `Segmenter`.
         proxy: as in `Segmenter`.
         norms: also measure the mean norms of X_res and X_attn (paper Fig. 2).
+        per_image: also keep intersection and union of every picture, which confidence intervals are made from.
         batch_size: windows in one forward pass.
         limit: only the first so many pictures.
         strict: raise on the first picture or label that cannot be used, instead of naming, counting and skipping it.
@@ -67,7 +70,7 @@ def evaluate(
     or shared run (torchrun: every process takes a share and returns the whole result) ends with the same matrices.
 
     Returns: a Dataset (model, dataset, recipe, class) with iou, intersection, union, and miou, pixel_accuracy (percent),
-    threshold, images, confusion (class, predicted) in pixels.
+    threshold, images, confusion (class, predicted) in pixels, and image_intersection, image_union (image, …) if asked for.
     Raises: `UserError` for recipes the model cannot serve, no usable picture, or a threshold without background class.
 
     >>> import clearclip
@@ -97,11 +100,18 @@ def evaluate(
         norms=norms,
     )
     return stream(
-        _Evaluation(segmenter, methods, levels, dataset, limit, prompts),
+        _Evaluation(segmenter, methods, levels, dataset, limit, prompts, per_image),
         unfinished=unfinished,
         strict=strict,
         progress=progress,
     )
+
+
+class _Numbered(NamedTuple):
+    """A picture with its place in the data set."""
+
+    place: int
+    sample: Sample
 
 
 class _Total(NamedTuple):
@@ -109,9 +119,10 @@ class _Total(NamedTuple):
 
     confusion: Tensor  # (recipes, classes, classes) int64, on the device; rows are the true classes
     norms: ExactSum  # (recipes, 2), of X_res and X_attn, summed over pictures
+    each: tuple[Areas, ...] = ()  # empty unless asked for
 
 
-class _Evaluation(Measurement[Sample, _Total]):
+class _Evaluation(Measurement[_Numbered, _Total]):
     """Confusion matrices, and norms if wanted, of one model and its recipes over one data set."""
 
     def __init__(
@@ -122,9 +133,10 @@ class _Evaluation(Measurement[Sample, _Total]):
         dataset: LabelledPictures,
         limit: int | None,
         prompts: str | Sequence[str],
+        per_image: bool,
     ) -> None:
         self.segmenter, self.recipes, self.levels = segmenter, recipes, levels
-        self.dataset, self.limit, self.prompts = dataset, limit, prompts
+        self.dataset, self.limit, self.prompts, self.per_image = dataset, limit, prompts, per_image
         self.title, self.source = f"{segmenter.model.name} {dataset.name}", dataset.name
         self.indices = range(min(len(dataset), limit or len(dataset)))
         self.batch_size = max(1, segmenter.batch_size // 2)
@@ -137,7 +149,8 @@ class _Evaluation(Measurement[Sample, _Total]):
             "model": model.architecture,
             "weights": model.weights.sha256,
             "precision": model.precision,
-            "proxy": proxy and [proxy.architecture, proxy.weights.sha256],
+            "positions": model.resizing,
+            "proxy": proxy and [proxy.architecture, proxy.weights.sha256, proxy.resizing],
             "data set": self.digest,
             "limit": self.limit,
             "recipes": [recipe.facts for recipe in self.recipes],
@@ -146,11 +159,12 @@ class _Evaluation(Measurement[Sample, _Total]):
             "prompts": self.prompts,
             "batch size": self.segmenter.batch_size,
             "norms": self.segmenter.norms,
+            "per image": self.per_image,
         }
 
-    def read(self, index: int) -> Sample:
+    def read(self, index: int) -> _Numbered:
         """One picture with its labels."""
-        return self.dataset[index]
+        return _Numbered(index, self.dataset[index])
 
     def start(self) -> _Total:
         """Nothing counted."""
@@ -158,27 +172,36 @@ class _Evaluation(Measurement[Sample, _Total]):
         confusion = torch.zeros(shape, dtype=torch.int64, device=self.segmenter.model.device)
         return _Total(confusion, ExactSum.zeros((len(self.recipes), 2)))
 
-    def update(self, total: _Total, pictures: Sequence[Sample]) -> _Total:
+    def update(self, total: _Total, pictures: Sequence[_Numbered]) -> _Total:
         """Segment a batch with every recipe and count."""
         confusion, norms = torch.zeros_like(total.confusion), np.zeros((len(self.recipes), 2))
         owner = self.segmenter.queries.owner
+        each = list(total.each)
         finite = torch.ones(len(self.recipes), dtype=torch.bool, device=owner.device)
-        for sample, by_recipe in zip(pictures, self._logits(pictures), strict=True):
+        samples = [picture.sample for picture in pictures]
+        for (place, sample), by_recipe in zip(pictures, self._logits(samples), strict=True):
             truth = torch.from_numpy(sample.label.astype(np.int64)).to(owner.device, non_blocking=True)  # (H, W)
+            areas = []
             for i, (logits, level) in enumerate(zip(by_recipe.values(), self.levels, strict=True)):
-                confusion[i] += multiclass_confusion_matrix(
+                matrix = multiclass_confusion_matrix(
                     class_labels(logits, (truth.shape[0], truth.shape[1]), owner, level),
                     truth,
                     len(self.dataset.classes),
                     ignore_index=self.dataset.ignore_index,
                     validate_args=False,
                 )
+                confusion[i] += matrix
+                if self.per_image:
+                    areas.append(scores.areas(matrix.cpu().numpy()))
                 finite[i] &= torch.stack([maps.isfinite().all() for _, maps in logits.windows]).all()
                 if logits.norms is not None:
                     norms[i] += logits.norms.double().mean(0).cpu().numpy()
+            if self.per_image:
+                each.append(Areas(place, sample.name, np.stack(areas)))
         if not finite.all():
-            self._refuse(self.recipes[int(finite.int().argmin())], pictures)
-        return _Total(total.confusion + confusion, total.norms.plus(norms) if self.segmenter.norms else total.norms)
+            self._refuse(self.recipes[int(finite.int().argmin())], samples)
+        summed = total.norms.plus(norms) if self.segmenter.norms else total.norms
+        return _Total(total.confusion + confusion, summed, tuple(each))
 
     def _logits(self, samples: Sequence[Sample]) -> Iterator[dict[str, PatchLogits]]:
         return self.segmenter.logits([sample.image for sample in samples])
@@ -200,18 +223,17 @@ class _Evaluation(Measurement[Sample, _Total]):
         return "mIoU " + ", ".join(f"{name} {value:.1f}" for name, value in miou.items())
 
     def state(self, total: _Total) -> xr.Dataset:
-        """Confusion matrices and sums of norms."""
-        return xr.Dataset(
-            {
-                "confusion": (("recipe", "class", "predicted"), total.confusion.cpu().numpy()),
-                "norms": (("part", "recipe", "of"), total.norms.parts),
-            }
+        """Confusion matrices, sums of norms, and what is kept of each picture."""
+        pictures = per_image.kept(total.each, len(self.recipes), len(self.dataset.classes))
+        return pictures.assign(
+            confusion=(("recipe", "class", "predicted"), total.confusion.cpu().numpy()),
+            norms=(("part", "recipe", "of"), total.norms.parts),
         )
 
     def restore(self, state: xr.Dataset) -> _Total:
         """What `state` kept."""
         confusion = torch.from_numpy(state.confusion.values).to(self.segmenter.model.device)
-        return _Total(confusion, ExactSum(state.norms.values))
+        return _Total(confusion, ExactSum(state.norms.values), per_image.restored(state))
 
     def finish(self, states: Sequence[xr.Dataset], images: int) -> xr.Dataset:
         """The Dataset of a run from the states of all its processes."""
@@ -232,7 +254,11 @@ class _Evaluation(Measurement[Sample, _Total]):
             means = total.value() / images
             variables["x_attn_norm"] = (("model", "dataset", "recipe"), means[None, None, :, 1], ATTRS["x_attn_norm"])
             variables["x_res_norm"] = (("model", "dataset", "recipe"), means[None, None, :, 0], ATTRS["x_res_norm"])
-        coords = about | {
+        coords: dict[str, Any] = {}
+        if self.per_image:
+            pictures, coords = per_image.variables(states)
+            variables |= pictures
+        coords |= about | {
             "model": [self.segmenter.model.name],
             "dataset": [self.dataset.name],
             **Recipe.to_coords(self.recipes),

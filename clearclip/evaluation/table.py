@@ -14,13 +14,15 @@ from clearclip.runs.results import by_model, joined, skipped
 def merge(results: Sequence[xr.Dataset]) -> xr.Dataset:
     """Join results of several models and data sets; classes and recipes that one does not have are NaN there.
 
-    The confusion matrices are left out: they are large, and joined ones would be mostly empty.
+    The confusion matrices and what is kept of every picture are left out: they are large, and joined ones would be mostly empty.
     """
     about = [str(name) for name, axis in results[0].coords.items() if axis.dims == ("recipe",) and name != "recipe"]
     knobs = {recipe: result.sel(recipe=recipe) for result in results for recipe in result.recipe.values.tolist()}
     classes = list(dict.fromkeys(name for result in results for name in result["class"].values.tolist()))
     parts = [
-        result.drop_vars([*about, "confusion", "predicted"]).reindex({"recipe": list(knobs), "class": classes})
+        result.drop_vars([*about, "confusion", "predicted"])
+        .drop_dims("image", errors="ignore")
+        .reindex({"recipe": list(knobs), "class": classes})
         for result in results
     ]
     rows = by_model(parts)

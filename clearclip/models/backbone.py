@@ -17,6 +17,7 @@ from clearclip.models import card
 from clearclip.models.block import Block
 from clearclip.models.weights import LiveWeights, Weights
 
+POSITIONS = ("authors", "timm")  # whose way of bringing a position embedding to another grid
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -80,9 +81,10 @@ class Backbone(ABC):
         preprocessing: the library's own preprocessing configuration of these weights, with `mean` and `std`.
         precision: fp32; bf16 or fp16, for autocast over float32 weights or as the type of the weights themselves.
         architecture: the full name, `library:name`.
+        positions: how a position embedding is brought to other grids, "authors" or "timm"; see `resizing`.
 
     Raises:
-        UserError: the precision is unknown, or the model is not a pre-norm vision transformer.
+        UserError: the precision or `positions` is unknown, or the model is not a pre-norm vision transformer.
 
     >>> import clearclip
     >>> model = clearclip.load("clip_tiny", random=True, device="cpu")
@@ -97,6 +99,7 @@ class Backbone(ABC):
     preprocessing: Any
     precision: str = "fp32"
     architecture: str = ""
+    positions: str = "authors"
     blocks: tuple[Block, ...] = field(init=False)
 
     has_text: ClassVar[bool] = False  # whether the model has a text tower
@@ -104,6 +107,8 @@ class Backbone(ABC):
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise UserError(f"precision {self.precision!r}: choose one of {', '.join(PRECISIONS)}.")
+        if self.positions not in POSITIONS:
+            raise UserError(f"positions {self.positions!r}: choose one of {', '.join(POSITIONS)}.")
         self.blocks = tuple(self._blocks())
 
     def __repr__(self) -> str:
@@ -212,6 +217,14 @@ class Backbone(ABC):
         return []
 
     # the same for all ------------------------------------------------------------------------------------------------
+
+    @property
+    def resizing(self) -> str:
+        """How a position embedding really comes to another grid here: as the weights' "authors" do it, or as "timm" does.
+
+        It is `positions` for DINO and DINOv2. Every other family knows one way only, whatever was asked for.
+        """
+        return "authors"
 
     @property
     def library_name(self) -> str:

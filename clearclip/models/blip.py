@@ -29,6 +29,7 @@ SHAPES: dict[str, dict[str, int]] = {  # where the image towers differ from the 
         "num_attention_heads": 16,
     },
 }
+NORM_EPS = 1e-6  # salesforce/BLIP, models/vit.py
 
 
 def plan(name: str) -> Plan:
@@ -42,12 +43,20 @@ def plan(name: str) -> Plan:
 
     def build(pretrained: bool) -> nn.Module:
         if pretrained:
-            return BlipForImageTextRetrieval.from_pretrained(name)
+            return with_published_norms(BlipForImageTextRetrieval.from_pretrained(name))
         shape = {"image_size": 384} | SHAPES[name]
         text = {"encoder_hidden_size": shape.get("hidden_size", 768)}
-        return BlipForImageTextRetrieval(BlipConfig(vision_config=shape, text_config=text))
+        return with_published_norms(BlipForImageTextRetrieval(BlipConfig(vision_config=shape, text_config=text)))
 
     return Plan(build, BlipBackbone, preprocessing, name)
+
+
+def with_published_norms(model: Any) -> Any:
+    """A BLIP whose image tower's norms have the ε of its authors' code, in place of transformers' 1e-5."""
+    for module in model.vision_model.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.eps = NORM_EPS
+    return model
 
 
 def preprocessing(model: Any) -> dict[str, Any]:

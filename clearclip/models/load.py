@@ -29,6 +29,7 @@ def load(
     device: str | torch.device | None = None,
     precision: str = "fp32",
     seed: int = 0,
+    positions: str = "authors",
 ) -> Backbone:
     """Load a vision transformer as a `Backbone`; its weights come from the hub, through the library's own code and cache.
 
@@ -39,6 +40,8 @@ def load(
         device: by default the accelerator if there is one.
         precision: fp32, or bf16 or fp16 for autocast.
         seed: of the random weights.
+        positions: how DINO's and DINOv2's position embedding is resized at other than their own size: as their "authors"
+            do it (bicubic, by scale factor, without antialiasing), or as "timm" does (by size, with antialiasing).
 
     Raises:
         UserError: the name is unknown, the weights cannot be had (known within seconds), a checkpoint has missing or
@@ -78,17 +81,22 @@ def load(
         )
         weights = Weights(plan.weights, fingerprint(model))
     model = model.eval().requires_grad_(False).to(pick_device(device))
-    return plan.backbone(name, model, weights, plan.preprocessing(model), precision, architecture)
+    return plan.backbone(name, model, weights, plan.preprocessing(model), precision, architecture, positions)
 
 
 def loaders(
-    names: Sequence[str], checkpoints: Sequence[Path], random: bool, device: str | None, precision: str
+    names: Sequence[str],
+    checkpoints: Sequence[Path],
+    random: bool,
+    device: str | None,
+    precision: str,
+    positions: str = "authors",
 ) -> list[Callable[[], Backbone]]:
     """One loader for each named model, so that only one is in memory at a time; all are checked before the first loads.
 
     Args:
         names, checkpoints: as `all_named` takes them.
-        random, device, precision: as for `load`.
+        random, device, precision, positions: as for `load`.
 
     Raises:
         UserError: a name is unknown, a checkpoint is missing, or `all_named` raises it.
@@ -100,7 +108,9 @@ def loaders(
             raise UserError(f"{model.checkpoint}: no such checkpoint file.")
 
     def loader(model: Named) -> Callable[[], Backbone]:
-        return lambda: replace(load(model.name, model.checkpoint, random, device, precision), name=model.label)
+        return lambda: replace(
+            load(model.name, model.checkpoint, random, device, precision, positions=positions), name=model.label
+        )
 
     return [loader(model) for model in models]
 

@@ -17,10 +17,12 @@ from timm.models.eva import Eva, EvaAttention, EvaBlock
 from timm.models.vision_transformer import Block as VitBlock
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from clearclip.errors import UserError, closest
 from clearclip.models.backbone import Backbone, Live, Plan
 from clearclip.models.block import Block, Site, join_heads, split_heads
+from clearclip.models.position import interpolate
 
 
 def plan(name: str) -> Plan:
@@ -96,9 +98,34 @@ def any_image_size(vit: Any, image_size: tuple[int, int]) -> Iterator[None]:
         vit.dynamic_img_size, patches.strict_img_size, patches.flatten, patches.output_fmt = fixed
 
 
+@contextmanager
+def made_for_grid(vit: Any, grid: tuple[int, int]) -> Iterator[None]:
+    """Inside, a transformer takes its position embedding for one of this grid, and so does not resize it."""
+    own, vit.patch_embed.grid_size = vit.patch_embed.grid_size, grid
+    try:
+        yield
+    finally:
+        vit.patch_embed.grid_size = own
+
+
+def is_dino(vit: Any) -> bool:
+    """Whether a transformer is a DINO or DINOv2, whose authors have published how they resize positions.
+
+    >>> is_dino(timm.create_model("vit_small_patch16_224.dino")), is_dino(timm.create_model("test_vit"))
+    (True, False)
+    """
+    config = getattr(vit, "pretrained_cfg", None) or {}
+    architecture, tag = config.get("architecture") or "", config.get("tag") or ""
+    return "_dinov2" in architecture or tag == "dino"
+
+
 @dataclass(repr=False)
 class TimmBackbone(Backbone):
     """A timm vision transformer, standing alone (`vit` is the model)."""
+
+    @property
+    def resizing(self) -> str:
+        return self.positions if is_dino(self.vit) else "timm"
 
     @property
     def vit(self) -> Any:
@@ -126,8 +153,15 @@ class TimmBackbone(Backbone):
         return [TimmBlock(module) for module in self.vit.blocks]
 
     def _run(self, images: Tensor) -> object:
-        with any_image_size(self.vit, (images.shape[-2], images.shape[-1])):
-            return self.vit.forward_features(images)
+        size = (images.shape[-2], images.shape[-1])
+        grid = self.grid(size)
+        with any_image_size(self.vit, size):
+            # with registers, DINOv2's authors resize by size and with antialiasing, which is timm's way
+            if self.resizing == "timm" or self.vit.reg_token is not None or grid == self.grid():
+                return self.vit.forward_features(images)
+            resized = interpolate(self.vit.pos_embed.detach()[0], grid, self.prefix_tokens)[None]  # (1, L, D)
+            with made_for_grid(self.vit, grid):
+                return functional_call(self.vit, {"pos_embed": resized}, (images,))
 
     def final_norm(self, x: Tensor) -> Tensor:
         return self.vit.norm(x)

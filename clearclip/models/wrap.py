@@ -31,6 +31,7 @@ def wrap(
     preprocessing: Mapping[str, Any] | None = None,
     precision: str | None = None,
     tokenizer: Any = None,
+    positions: str = "authors",
 ) -> Backbone:
     """A `Backbone` over a live module, which stays where and as it is: device, weights, gradients, hooks and mode.
 
@@ -44,6 +45,7 @@ def wrap(
         preprocessing: `mean` and `std`, and what else the library's configuration knows; by default the module's own.
         precision: fp32, or bf16 or fp16 for autocast; by default that of its weights.
         tokenizer: of a CLIP whose texts are not tokenized as OpenAI's are.
+        positions: as for `load`, for a module that timm says is a DINO or DINOv2.
 
     Raises:
         UserError: the module is not one that can be taken, or its preprocessing cannot be known.
@@ -69,6 +71,7 @@ def wrap(
         live.complete(own),
         precision or "fp32",
         f"{library}:{live.name}",
+        positions,
     )
     stored = PRECISION.get(backbone.dtype)
     if stored is None or (stored != "fp32" and precision not in (None, stored)):

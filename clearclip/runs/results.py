@@ -64,6 +64,7 @@ def about_model(model: Backbone) -> dict[str, object]:
         "weights_sha256": model.weights.sha256,
         "random_weights": model.weights.random,
         "precision": model.precision,
+        "positions": model.resizing,
         "preprocessing": str(model.preprocessing),
         "patch_size": model.patch_size,
         "prefix_tokens": model.prefix_tokens,

@@ -8,6 +8,7 @@ import pytest
 
 from analysis.sweeps import published, recipe_lists
 from clearclip.errors import UserError
+from clearclip.evaluation.published import VALUES
 from clearclip.methods.recipes import RECIPES, Recipe, feature_recipe
 from clearclip.models.names import ALIASES
 
@@ -21,9 +22,9 @@ SLIPS = {
 @pytest.mark.parametrize("number, count", [(1, 24), (2, 77), (3, 55), (4, 8), (5, 168), ("fig3", 3), ("readings", 2)])
 def test_every_number_of_a_file_is_read_once(number, count):
     rows = published.table(number)
-    assert len(rows) == count and list(rows.columns) == published.VALUES
+    assert len(rows) == count and list(rows.columns) == VALUES
     if isinstance(number, int) and number != 4:
-        wide = pd.read_csv(files("analysis.sweeps") / "reference" / f"table{number}.csv")
+        wide = pd.read_csv(files("clearclip.evaluation") / "reference" / f"table{number}.csv")
         numbers = wide.select_dtypes("number").to_numpy().ravel()
         assert sorted(rows.miou) == sorted(x for x in numbers if not math.isnan(x))
 
