@@ -54,6 +54,7 @@ def evaluated(options: EvaluationOptions, recipes: Recipes, norms: bool = False)
         recipes,
         cli.dataset_file(options.result),
         proxy=scoring.proxy and load(scoring.proxy, device=running.device, positions=options.models.positions),
+        protocol=scoring.protocol,
         threshold=scoring.threshold,
         prompts=cli.templates(options.text),
         cache=cli.text_cache(options.text),

@@ -38,6 +38,7 @@ def main() -> None:
     """The command `clearclip evaluate`."""
     options = cli.parse(Options, __doc__)
     from clearclip.evaluation import table
+    from clearclip.evaluation.protocol import notes
     from clearclip.evaluation.reading import reading
     from clearclip.runs import results
 
@@ -48,7 +49,7 @@ def main() -> None:
     commands.print_origin(dataset)
     table.tidy(dataset).to_csv(output.with_suffix(".csv"), index=False)
     print(f"wrote {output}, {output.with_suffix('.csv')}")
-    print("\n".join(reading(dataset)))
+    print("\n".join([*notes(dataset), *reading(dataset)]))
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from torchmetrics.classification import MulticlassJaccardIndex
 import clearclip
 from clearclip.datasets import Sample, load
 from clearclip.errors import UserError
-from clearclip.evaluation import protocol
 from clearclip.evaluation import run as evaluation
+from clearclip.evaluation.protocol import PROTOCOLS
 from clearclip.evaluation.run import evaluate
 from clearclip.evaluation.scores import iou_scores
 from clearclip.methods.recipes import RECIPES, Recipe
@@ -239,7 +239,7 @@ def test_a_folder_with_several_names_of_one_class(model, tmp_path):
 
 def test_protocol(model):
     """Thresholds and windows of the published numbers (paper.md, section 4)."""
-    clip, clear = RECIPES["clip"], RECIPES["clearclip"]
+    clip, clear, protocol = RECIPES["clip"], RECIPES["clearclip"], PROTOCOLS["clearclip"]
     own = {"voc21": 0.5, "context60": 0.15, "coco_object": 0.4}
     for name in (
         "voc20",
@@ -252,10 +252,10 @@ def test_protocol(model):
         "ade20k",
         "mine",
     ):
-        assert protocol.threshold(name, clear) == own.get(name, 0)
-        assert protocol.threshold(name, clip) == (0.2 if name == "voc21" else own.get(name, 0))
-    assert protocol.threshold("voc21", Recipe("another name of it")) == 0.2
-    assert protocol.threshold("voc21", clip.variant(alpha=2.0)) == 0.5
+        assert protocol.level(name, clear).threshold == own.get(name, 0)
+        assert protocol.level(name, clip).threshold == (0.2 if name == "voc21" else own.get(name, 0))
+    assert protocol.level("voc21", Recipe("another name of it")).threshold == 0.2
+    assert protocol.level("voc21", clip.variant(alpha=2.0)).threshold == 0.5
     large = SimpleNamespace(image_size=224)
     assert protocol.windows("voc20", large) == Windows(448, 2048, 448, 224)
     assert protocol.windows("cityscapes", large) == Windows(448, 2048, 224, 224)
