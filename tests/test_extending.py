@@ -21,7 +21,9 @@ import clearclip
 from analysis.sweeps import recipe_lists
 from clearclip.datasets import BENCHMARKS, Benchmark, Facts, facts, load, parse
 from clearclip.datasets.files import names_in, pairs
+from clearclip.evaluation import table
 from clearclip.evaluation.protocol import PROTOCOLS, Level, Protocol
+from clearclip.methods.windows import Windows
 from clearclip.models.load import LIBRARIES
 from clearclip.runs import results
 from clearclip.verification import checks, expectations
@@ -141,9 +143,10 @@ def test_a_protocol_is_found_by_its_name(model, monkeypatch):
     mine = Protocol("mine", Windows(224, 1024, 112, 56), levels={"scenes_background": Level(0.05, 20.0)})
     monkeypatch.setitem(PROTOCOLS, "mine", mine)
     dataset = clearclip.evaluate(model, load("scenes_background", count=1), "clearclip", protocol="mine", **QUIET)
-    assert dataset.protocol.item() == "mine" and "short_side=32" in dataset.windows.item()
+    assert dataset.protocol.item() == "mine" and dataset.windows.item() == str(mine.windows("scenes", model))
+    assert mine.windows("scenes", model).crop * 4 == PROTOCOLS["clearclip"].windows("scenes", model).crop
     assert (dataset.threshold.item(), dataset.scale.item()) == (0.05, 20.0)
-    assert "protocol mine" in clearclip.evaluation.table.report(dataset)
+    assert "protocol mine" in table.report(dataset)
 
 
 def test_a_folder_of_ones_own_is_a_data_set(model, tmp_path):

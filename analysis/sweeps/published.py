@@ -55,7 +55,9 @@ def table(number: int | str) -> pd.DataFrame:
 def _ablation(wide: pd.DataFrame) -> pd.DataFrame:
     rows = zip(wide.attention, wide.residual == "on", wide.ffn == "on", strict=True)
     names = [recipe_lists.ablation_name(attention, residual, ffn) for attention, residual, ffn in rows]
-    return described(wide, method="CLIP", encoder="ViT-B/16", origin="run", protocol=CLEARCLIP, model="clip_vitb16", recipe=names)
+    return described(
+        wide, method="CLIP", encoder="ViT-B/16", origin="run", protocol=CLEARCLIP, model="clip_vitb16", recipe=names
+    )
 
 
 def _pruning(wide: pd.DataFrame) -> pd.DataFrame:
@@ -63,12 +65,20 @@ def _pruning(wide: pd.DataFrame) -> pd.DataFrame:
         recipe_lists.NORMALIZED if row == "normalised" else recipe_lists.beta_name(float(row) / 100)
         for row in wide.beta_percent.astype(str)
     ]
-    return described(wide, method="CLIP", encoder="ViT-B/16", origin="run", protocol=CLEARCLIP, model="clip_vitb16", recipe=names)
+    return described(
+        wide, method="CLIP", encoder="ViT-B/16", origin="run", protocol=CLEARCLIP, model="clip_vitb16", recipe=names
+    )
 
 
 def _features(wide: pd.DataFrame) -> pd.DataFrame:
     return described(
-        wide, method=wide.feature, encoder="ViT-B/16", origin="run", protocol=CLEARCLIP, model="clip_vitb16", recipe=wide.feature
+        wide,
+        method=wide.feature,
+        encoder="ViT-B/16",
+        origin="run",
+        protocol=CLEARCLIP,
+        model="clip_vitb16",
+        recipe=wide.feature,
     )
 
 

@@ -74,9 +74,7 @@ class Protocol:
             if dataset in levels:
                 return levels[dataset]
         known = facts(dataset)
-        return Level(
-            known.clip_threshold if name == "clip" and known.clip_threshold is not None else known.threshold
-        )
+        return Level(known.clip_threshold if name == "clip" and known.clip_threshold is not None else known.threshold)
 
     def departed(self, windows: Windows | None, threshold: float | None) -> str:
         """Its name, with what somebody sets otherwise.

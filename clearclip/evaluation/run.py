@@ -106,9 +106,7 @@ def evaluate(
         norms=norms,
     )
     return stream(
-        _Evaluation(
-            segmenter, methods, rules.departed(windows, threshold), levels, dataset, limit, prompts, per_image
-        ),
+        _Evaluation(segmenter, methods, rules.departed(windows, threshold), levels, dataset, limit, prompts, per_image),
         unfinished=unfinished,
         strict=strict,
         progress=progress,

@@ -11,7 +11,6 @@ import xarray as xr
 from clearclip.evaluation.protocol import of_dataset
 from clearclip.runs.results import by_model, joined, skipped
 
-
 LEVELS = ("threshold", "scale")  # of a data set and recipe, whatever the model
 
 
@@ -66,4 +65,6 @@ def report(dataset: xr.Dataset, rows: pd.DataFrame | None = None) -> str:
     pictures = ", ".join(f"{int(count)} of {name}" for name, count in counts)
     wide = table(dataset) if rows is None else rows
     protocol = f", protocol {name}" if (name := of_dataset(dataset)) else ""
-    return f"mIoU in percent{protocol}, {pictures}\n" + wide.to_string(float_format=lambda value: f"{value:.1f}", na_rep="")
+    return f"mIoU in percent{protocol}, {pictures}\n" + wide.to_string(
+        float_format=lambda value: f"{value:.1f}", na_rep=""
+    )

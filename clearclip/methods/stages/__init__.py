@@ -14,7 +14,7 @@ from clearclip.methods.written import read as read_written
 __all__ = ["STAGES", "AddCls", "Aggregate", "AggregateAfter", "Branch", "PatchesOnly", "Repair", "read", "write"]
 
 STAGES: dict[str, type[Stage]] = {
-    kind.__name__: kind for kind in (AddCls, Aggregate, AggregateAfter, Branch, PatchesOnly)
+    kind.__name__: kind for kind in (AddCls, Aggregate, AggregateAfter, Branch, PatchesOnly, Repair)
 }
 
 

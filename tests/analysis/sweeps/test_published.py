@@ -36,13 +36,24 @@ def test_a_table_keeps_the_printed_order():
 
 def test_numbers_of_another_protocol_are_left_out_and_every_number_has_a_source():
     value, b16 = published.value, "clip_vitb16"
-    assert [value(b16, "voc20", "sclip", protocol) for protocol in ("clearclip", "sclip", "trident")] == [78.2, 80.4, None]
+    assert [value(b16, "voc20", "sclip", protocol) for protocol in ("clearclip", "sclip", "trident")] == [
+        78.2,
+        80.4,
+        None,
+    ]
     assert value(b16, "voc20", "maskclip") == 74.9 and value(b16, "voc20", "maskclip", "clearclip") is None
     assert value(b16, "cityscapes", "sc_clip", "sclip") == 41.0 and value(b16, "voc21", "sfp", "sclip") == 62.9
     assert published.mean(b16, published.BENCHMARKS, "naclip", "sclip") == pytest.approx(39.4, abs=0.06)
     assert published.mean(b16, published.BENCHMARKS, "naclip", "clearclip") is None
     rows = published.table("peers")
-    assert (rows.source != "").all() and set(rows.protocol) == {"", "clearclip", "sclip", "proxyclip", "trident", "lposs"}
+    assert (rows.source != "").all() and set(rows.protocol) == {
+        "",
+        "clearclip",
+        "sclip",
+        "proxyclip",
+        "trident",
+        "lposs",
+    }
     means = rows[(rows.method == "CLIP") & (rows.dataset == "mean of 8")]  # a "published" number needs its source
     assert dict(zip(means.source, means.miou, strict=True)) == {
         "Trident (ICCV 2025)": 11.7,

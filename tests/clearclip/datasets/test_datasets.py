@@ -194,7 +194,8 @@ def test_broken_files_are_named(tmp_path, spoil, message):
 
 def test_label_values_outside_the_tables_are_named(tmp_path):
     for name, layout, strange in [("coco_stuff", coco, 11), ("coco_object", coco, 182), ("ade20k", ade20k, 151),
-                                  ("cityscapes", cityscapes, 34), ("camvid", camvid, 12), ("voc21", voc, 21), ("context60", context_mat, 460)]:  # fmt: skip
+                                  ("cityscapes", cityscapes, 34),
+                                  ("camvid", camvid, 12), ("voc21", voc, 21), ("context60", context_mat, 460)]:  # fmt: skip
         (tmp_path / name).mkdir()
         with pytest.raises(BadImage, match=f"outside the table: {strange}"):
             load(name, layout(tmp_path / name, [strange]))[0]

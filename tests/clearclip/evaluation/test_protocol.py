@@ -81,7 +81,8 @@ def test_the_scale_is_that_of_the_softmax_and_changes_no_label_without_a_thresho
 def test_a_result_keeps_its_protocol_and_says_it_beside_its_numbers(tiny):
     scenes = load("scenes", count=2)
     ours, theirs = (
-        clearclip.evaluate(tiny, scenes, ["clearclip", "sclip"], protocol=name, **QUIET) for name in ("clearclip", "sclip")
+        clearclip.evaluate(tiny, scenes, ["clearclip", "sclip"], protocol=name, **QUIET)
+        for name in ("clearclip", "sclip")
     )
     plain = clearclip.evaluate(tiny, scenes, ["clearclip", "sclip"], **QUIET)
     assert ours.protocol.item() == plain.protocol.item() == "clearclip" and theirs.protocol.item() == "sclip"
@@ -93,7 +94,9 @@ def test_a_result_keeps_its_protocol_and_says_it_beside_its_numbers(tiny):
     assert by_hand.protocol.item() == "clearclip with other windows"
     assert table.report(theirs).startswith("mIoU in percent, protocol sclip, 2 of scenes")
     assert set(table.tidy(theirs).protocol) == {"sclip"}
-    joined = table.merge([theirs, clearclip.evaluate(tiny, load("scenes_things", count=1), ["clip"], protocol="sclip", **QUIET)])
+    joined = table.merge(
+        [theirs, clearclip.evaluate(tiny, load("scenes_things", count=1), ["clip"], protocol="sclip", **QUIET)]
+    )
     assert joined.protocol.values.tolist() == ["sclip", "sclip"] and of_dataset(joined) == "sclip"
     assert "of the protocol clearclip" in notes(theirs)[1] and "Not done here: " in notes(theirs)[0]
     assert notes(ours)[1].startswith("sclip: ")
