@@ -89,7 +89,7 @@ def sources(dataset: xr.Dataset) -> list[str]:
     """Where the published numbers beside a sweep's were printed, a line for each place and who measured them."""
     known = printed(dataset)
     return [
-        f"published in {_cited(source)} ({origin}): {', '.join(dict.fromkeys(map(method_label, rows.recipe)))}"
+        f"published in {_cited(str(source))} ({origin}): {', '.join(dict.fromkeys(map(method_label, rows.recipe)))}"
         for (source, origin), rows in known.groupby(["source", "origin"], sort=False)
     ]
 

@@ -95,7 +95,6 @@ PROTOCOLS = {
         Protocol(  # ClearCLIP (ECCV 2024), section 4; thresholds and Cityscapes' windows are among the data sets' facts
             CLEARCLIP,
             Windows(448, 2048, 448, 224),
-            not_done="LPOSS's authors cut windows of 224 with stride 112.",
         ),
         Protocol(  # the configurations of SCLIP, NACLIP, ResCLIP and SC-CLIP
             "sclip",
@@ -167,7 +166,8 @@ def of_dataset(dataset: xr.Dataset) -> str:
 def notes(dataset: xr.Dataset) -> list[str]:
     """What a reader of a result has to know about its protocol: what is not done, and whose authors have another one."""
     name = of_dataset(dataset)
-    lines = [f"protocol {name}. Not done here: {known.not_done}"] if (known := PROTOCOLS.get(name)) else []
+    known = PROTOCOLS.get(name.partition(" with ")[0])
+    lines = [f"protocol {name}. Not done here: {known.not_done}"] if known and known.not_done else []
     theirs: dict[str, list[str]] = {}
     for label, recipe in Recipe.from_coords(dataset).items():
         other = AUTHORS_PROTOCOL.get(method(recipe), name)

@@ -122,7 +122,7 @@ def methods(wide: pd.DataFrame) -> pd.DataFrame:
         MODELS.get((weight, size)) if recipe else None
         for weight, size, recipe in zip(weights, sizes, recipes, strict=True)
     ]
-    about = {name: wide[name].fillna("") for name in ("protocol", "source") if name in wide}
+    about: dict[str, object] = {name: wide[name].fillna("") for name in ("protocol", "source") if name in wide}
     if "origin" in wide:
         places = zip(wide.origin, recipes, strict=True)
         about["protocol"] = [protocol_of(origin, recipe) for origin, recipe in places]
@@ -135,8 +135,8 @@ def protocol_of(origin: str, recipe: str | None) -> str:
 
     It is "" where that is not among `clearclip.evaluation.protocol.PROTOCOLS`.
 
-    >>> protocol_of("run without class renaming", "sclip"), protocol_of("quoted", "sclip"), protocol_of("quoted from TCL", "maskclip")
-    ('clearclip', 'sclip', '')
+    >>> [protocol_of(origin, "sclip") for origin in ("run without class renaming", "quoted", "quoted from TCL")]
+    ['clearclip', 'sclip', '']
     """
     if origin.startswith("run"):
         return CLEARCLIP

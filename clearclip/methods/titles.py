@@ -37,8 +37,8 @@ AUTHORS_PROTOCOL = {
     "proxyclip": "proxyclip",
     "corrclip": "proxyclip",
     "trident": "trident",
-    "lposs": "clearclip",  # but for its windows
-    "lposs+": "clearclip",
+    "lposs": "clearclip with windows of 224 and stride 112",
+    "lposs+": "clearclip with windows of 224 and stride 112",
 }
 
 

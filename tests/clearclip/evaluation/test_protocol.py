@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from commands import here
 
 import clearclip
 from clearclip.datasets import load
@@ -65,7 +66,7 @@ def test_a_recipe_with_further_stages_has_the_levels_of_its_method():
     assert protocols.method(replace(known, name="mine", stages=(*known.stages, known.stages[0]))) == "sc_clip"
     assert protocols.method(replace(known, stages=known.stages[:-1])) == ""
     assert protocols.method(Recipe("x", "qq + kk + vv + identity")) == ""
-    assert set(AUTHORS_PROTOCOL.values()) <= set(PROTOCOLS)
+    assert {name.partition(" with ")[0] for name in AUTHORS_PROTOCOL.values()} == set(PROTOCOLS)
 
 
 def test_the_scale_is_that_of_the_softmax_and_changes_no_label_without_a_threshold():
@@ -99,7 +100,7 @@ def test_a_result_keeps_its_protocol_and_says_it_beside_its_numbers(tiny):
     )
     assert joined.protocol.values.tolist() == ["sclip", "sclip"] and of_dataset(joined) == "sclip"
     assert "of the protocol clearclip" in notes(theirs)[1] and "Not done here: " in notes(theirs)[0]
-    assert notes(ours)[1].startswith("sclip: ")
+    assert notes(ours) == ["sclip: the authors' own numbers are of the protocol sclip"]
 
 
 def test_a_threshold_of_ones_own_is_named_and_compared_at_the_protocols_scale(tiny):
@@ -107,6 +108,18 @@ def test_a_threshold_of_ones_own_is_named_and_compared_at_the_protocols_scale(ti
     result = clearclip.evaluate(tiny, scenes, "clearclip", protocol="trident", threshold=0.2, **QUIET)
     assert result.protocol.item() == "trident with threshold 0.2"
     assert (result.threshold.item(), result.scale.item()) == Level(0.2, 40.0)
+
+
+def test_the_command_prints_its_protocol_and_measures_anew_under_another_one(tmp_path):
+    command = ("clearclip.evaluate", "--limit", "1", "--recipe", "clearclip", "sc_clip", "--prompts", "photo")
+    first = here(*command, cwd=tmp_path)
+    assert "mIoU in percent, protocol clearclip, 1 of scenes" in first.stdout
+    assert "sc_clip: the authors' own numbers are of the protocol sclip" in first.stdout
+    second = here(*command, "--protocol", "sclip", cwd=tmp_path)
+    assert "protocol sclip, 1 of scenes" in second.stdout and "holds this already" not in second.stdout
+    assert "protocol sclip. Not done here: " in second.stdout
+    wrong = here(*command, "--protocol", "mine", cwd=tmp_path)
+    assert wrong.returncode == 2 and "choose from clearclip, sclip, proxyclip, trident" in wrong.stderr
 
 
 def test_an_unknown_protocol_is_refused_with_those_there_are(tiny):
