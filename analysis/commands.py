@@ -273,13 +273,14 @@ def present_sweep(
     """`present` for recipes on labelled pictures; `show` makes the printed table, by default mIoU by data set."""
     from analysis.sweeps.read import read
     from clearclip.evaluation import table
+    from clearclip.evaluation.protocol import notes
 
     present(
         run,
         options,
         read=read,
         report=lambda dataset: table.report(dataset, (show or table.table)(dataset)),
-        reading=reading,
+        reading=lambda dataset: [*notes(dataset), *reading(dataset)],
         rows=table.tidy,
         draw=draw,
         same_pictures=partial(same_data, options.labelled, options.running.limit),

@@ -2,7 +2,8 @@
 
     python -m analysis.compare --model clip_vitb16 clip_vitl14 --dataset voc20:data/voc ade20k:data/ade
 
-The table has measured and published mIoU of every method, and their difference.
+The table has measured and published mIoU of every method, and their difference. Published are numbers of the same protocol
+only, and a line says where each was printed.
 """
 
 from __future__ import annotations
@@ -40,7 +41,10 @@ def main() -> None:
     from analysis.readings import sweeps as readings
     from analysis.sweeps import table
 
-    commands.present_sweep(run, options, plots.compare, readings.compare, table.methods)
+    def reading(dataset: xr.Dataset) -> list[str]:
+        return [*table.sources(dataset), *readings.compare(dataset)]
+
+    commands.present_sweep(run, options, plots.compare, reading, table.methods)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from clearclip.methods.recipes import Recipe
 from clearclip.methods.windows import PatchLogits
 from clearclip.models.backbone import Backbone
 from clearclip.pictures import find_images, read_image
-from clearclip.segmentation.labelling import class_scores, scaled
+from clearclip.segmentation.labelling import TEMPERATURE, class_scores, scaled
 from clearclip.segmentation.text import Queries
 
 SIZE = (500, 375)  # width, height
@@ -94,9 +94,11 @@ def cropped(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     return image.resize(SIZE, box=(left, top, left + side * SIZE[0], top + side * SIZE[1]))
 
 
-def plain_labels(logits: PatchLogits, size: tuple[int, int], owner: Tensor, threshold: float = 0.0) -> Tensor:
+def plain_labels(
+    logits: PatchLogits, size: tuple[int, int], owner: Tensor, threshold: float = 0.0, scale: float = TEMPERATURE
+) -> Tensor:
     """Word for word: every name's map at full size, softmax over all of them, the best class."""
-    best, labels = class_scores(scaled(logits.maps(), size), owner, int(owner.max()) + 1).max(0)
+    best, labels = class_scores(scaled(logits.maps(), size, scale), owner, int(owner.max()) + 1).max(0)
     return labels.masked_fill(best < threshold, 0) if threshold else labels
 
 

@@ -98,8 +98,10 @@ class Scoring:
 
     proxy: str | None = None
     """A second model for recipes that need one, such as dino_vitb8."""
+    protocol: str = "clearclip"
+    """Sizes, windows, thresholds and scales of each data set: those of clearclip, sclip, proxyclip or trident."""
     threshold: float | None = None
-    """The score below which a pixel is background; by default the published one of each data set."""
+    """The score below which a pixel is background; by default the protocol's for each data set."""
     floss: int = 0
     """Choose the prompt templates of each class by how sure predictions on the first so many pictures are, without labels
     (FLOSS); 0 for the same templates everywhere."""

@@ -55,6 +55,7 @@ def evaluated(options: EvaluationOptions, recipes: Recipes, norms: bool = False)
         recipes,
         cli.dataset_file(options.result),
         proxy=scoring.proxy and load(scoring.proxy, device=running.device, positions=options.models.positions),
+        protocol=scoring.protocol,
         threshold=scoring.threshold,
         floss=scoring.floss,
         prompts=cli.templates(options.text),

@@ -129,7 +129,7 @@ ENTRIES: dict[str, Entry] = {
             "Fig. 8. The ablation of Fig. 5 on each dataset by itself.\n\n"
             "Every column of markers is one kind of attention in the last block: as it is, without FFN, without "
             "residual connection (RC), and without both. Open markers, a little to the right, are the paper's values; "
-            "MaskCLIP's (I, as it is) on ViT-B/16 is quoted from TCL, which has another protocol.",
+            "MaskCLIP's (I, as it is) on ViT-B/16 is left out: it is quoted from TCL, which has another protocol.",
         ),
         Entry(
             "fig9",

@@ -21,7 +21,9 @@ import clearclip
 from analysis.sweeps import recipe_lists
 from clearclip.datasets import BENCHMARKS, Benchmark, Facts, facts, load, parse
 from clearclip.datasets.files import names_in, pairs
-from clearclip.evaluation import protocol
+from clearclip.evaluation import table
+from clearclip.evaluation.protocol import PROTOCOLS, Level, Protocol
+from clearclip.methods.windows import Windows
 from clearclip.models.load import LIBRARIES
 from clearclip.runs import results
 from clearclip.verification import checks, expectations
@@ -127,6 +129,7 @@ def test_a_benchmark_is_found_by_its_name(model, tmp_path, monkeypatch):
     fruit = parse("fruit")
     assert fruit[0].label[0, ::16].tolist() == [0, 1, 2, 0]
     assert facts("fruit").title == "Fruit 3" and facts("fruit").background
+    protocol = PROTOCOLS["clearclip"]
     assert protocol.windows("fruit", model).crop * 2 == protocol.windows("scenes", model).crop
     dataset = clearclip.evaluate(model, fruit, "clearclip", **QUIET)
     assert dataset.dataset.item() == "fruit" and dataset.threshold.item() == 0.3
@@ -134,6 +137,16 @@ def test_a_benchmark_is_found_by_its_name(model, tmp_path, monkeypatch):
 
     assert "fruit" in printed("clearclip.datasets", "list", cwd=tmp_path)
     assert "no faults" in printed("clearclip.datasets", "check", "fruit", "data/fruit", cwd=tmp_path)
+
+
+def test_a_protocol_is_found_by_its_name(model, monkeypatch):
+    mine = Protocol("mine", Windows(224, 1024, 112, 56), levels={"scenes_background": Level(0.05, 20.0)})
+    monkeypatch.setitem(PROTOCOLS, "mine", mine)
+    dataset = clearclip.evaluate(model, load("scenes_background", count=1), "clearclip", protocol="mine", **QUIET)
+    assert dataset.protocol.item() == "mine" and dataset.windows.item() == str(mine.windows("scenes", model))
+    assert mine.windows("scenes", model).crop * 4 == PROTOCOLS["clearclip"].windows("scenes", model).crop
+    assert (dataset.threshold.item(), dataset.scale.item()) == (0.05, 20.0)
+    assert "protocol mine" in table.report(dataset)
 
 
 def test_a_folder_of_ones_own_is_a_data_set(model, tmp_path):

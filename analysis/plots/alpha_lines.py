@@ -12,6 +12,7 @@ from analysis.plots.style import ATTENTION_LABEL, ATTENTION_STYLE, IDENTITY, RIN
 from analysis.sweeps import published
 from analysis.sweeps.labels import mean_label
 from analysis.sweeps.read import by_alpha, for_mean
+from clearclip.evaluation.protocol import of_dataset
 from clearclip.methods.recipes import Recipe
 from clearclip.segmentation.style import style
 
@@ -32,7 +33,7 @@ def alpha(dataset: xr.Dataset) -> Figure:
                 values = means.sel(recipe=list(alphas.values()))
                 panel.plot(list(alphas), values, label=label, markeredgecolor="white", **look)
                 for alpha, recipe in alphas.items():
-                    number = published.mean(model, names, recipes[recipe])
+                    number = published.mean(model, names, recipes[recipe], of_dataset(dataset))
                     mark_published(panel, alpha, number, markeredgecolor=look["color"], markersize=RING)
             panel.set_xscale("log")
             panel.set_xticks(ticks)

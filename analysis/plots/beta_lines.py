@@ -11,6 +11,7 @@ from analysis.plots.style import ATTENTION_STYLE, RING
 from analysis.sweeps import published
 from analysis.sweeps.labels import mean_label
 from analysis.sweeps.read import by_beta, for_mean
+from clearclip.evaluation.protocol import of_dataset
 from clearclip.methods.recipes import Recipe
 from clearclip.segmentation.style import style
 
@@ -33,7 +34,8 @@ def beta(dataset: xr.Dataset) -> Figure:
             panel.plot(places[:pruned], means[:pruned], label="measured", markeredgecolor="white", **look)
             panel.plot(places[pruned:], means[pruned:], markeredgecolor="white", **look)
             for place, recipe in zip(places, recipes, strict=True):
-                mark_published(panel, place, published.mean(model, names, recipe), markersize=RING)
+                number = published.mean(model, names, recipe, of_dataset(dataset))
+                mark_published(panel, place, number, markersize=RING)
             panel.set_xticks(places, list(shares))
             title(panel, dataset, model)
         label_columns(axes, r"channels of $X_\mathrm{res}$ removed, $\beta$ (%)")

@@ -16,6 +16,7 @@ from matplotlib.patches import Patch
 
 from analysis.plots.style import PUBLISHED, PUBLISHED_STYLE, SMALL_PRINT, Look
 from analysis.sweeps.labels import dataset_label
+from clearclip.evaluation.protocol import of_dataset
 from clearclip.runs import results
 
 TOKENS = {"patches": "patch tokens", "all": "all tokens (CLS and registers included)"}
@@ -98,7 +99,8 @@ def statistics_caption(figure: Figure, dataset: xr.Dataset, tokens: str, band: b
 def sweep_caption(figure: Figure, dataset: xr.Dataset, names: Sequence[str], more: str = "") -> None:
     """Small lines below the figure of a sweep: which data sets with how many images, and what else is to be known."""
     parts = images(dataset, names).replace(" (", "\u00a0(").replace(" images", "\u00a0images")
-    lines = textwrap.wrap(parts + (f" · {more}" if more else ""), int(figure.get_figwidth() * 19))
+    protocol = f" · protocol {of_dataset(dataset)}" if "protocol" in dataset.coords else ""
+    lines = textwrap.wrap(parts + protocol + (f" · {more}" if more else ""), int(figure.get_figwidth() * 19))
     lines += [line] if (line := shipped(dataset)) else []
     grow(figure, 0.11 * (len(lines) - 1))
     small_print(figure, *lines)

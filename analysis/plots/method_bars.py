@@ -10,6 +10,7 @@ from analysis.plots.panels import dataset_panels, mark_published
 from analysis.plots.style import VARIANT_STYLE
 from analysis.sweeps import published
 from analysis.sweeps.recipe_lists import variant
+from clearclip.evaluation.protocol import of_dataset
 from clearclip.methods.recipes import Recipe
 from clearclip.methods.titles import method_label
 from clearclip.segmentation.style import style
@@ -18,7 +19,7 @@ from clearclip.segmentation.style import style
 def compare(dataset: xr.Dataset) -> Figure:
     """mIoU of every method; a row per model, a column per data set, colored by what is left of the last block.
 
-    Open markers are published values.
+    Open markers are published values of the same protocol.
     """
     names, models = dataset.dataset.values.tolist(), dataset.model.values.tolist()
     recipes = Recipe.from_coords(dataset)
@@ -31,7 +32,7 @@ def compare(dataset: xr.Dataset) -> Figure:
             for panel, name in zip(row, names, strict=True):
                 panel.barh(places, dataset.miou.sel(model=model, dataset=name).values, 0.75, color=colors)
                 for place, recipe in zip(places, recipes.values(), strict=True):
-                    number = published.value(model, name, recipe)
+                    number = published.value(model, name, recipe, of_dataset(dataset))
                     if number is not None:
                         mark_published(panel, number, place)
                 panel.set_yticks(places, [method_label(recipe) for recipe in recipes])

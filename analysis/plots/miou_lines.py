@@ -14,6 +14,7 @@ from analysis.plots.style import FEATURE_LABEL, FEATURE_STYLE, RING, Look
 from analysis.sweeps import published
 from analysis.sweeps.labels import mean_label
 from analysis.sweeps.read import by_layer
+from clearclip.evaluation.protocol import of_dataset
 from clearclip.methods.recipes import feature_recipe
 from clearclip.models.block import FEATURES
 from clearclip.segmentation.style import style
@@ -35,7 +36,8 @@ def layers(dataset: xr.Dataset) -> Figure:
         for feature in FEATURES:
             look, label = FEATURE_STYLE[feature], FEATURE_LABEL[feature]
             panel.plot(values.layer, values.sel(feature=feature), label=label, markeredgecolor="white", **look)
-            number = published.value(values.model.item(), values.dataset.item(), feature_recipe(feature))
+            place = values.model.item(), values.dataset.item()
+            number = published.value(*place, feature_recipe(feature), of_dataset(dataset))
             mark_published(panel, int(values.layer[-1]), number, markeredgecolor=look["color"], markersize=RING)
 
     with style():

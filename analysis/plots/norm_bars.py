@@ -13,6 +13,7 @@ from analysis.sweeps import published, recipe_lists
 from analysis.sweeps.labels import mean_label
 from analysis.sweeps.read import find, require
 from clearclip.errors import UserError
+from clearclip.evaluation.protocol import of_dataset
 from clearclip.methods.recipes import Recipe
 from clearclip.segmentation.style import style
 
@@ -62,7 +63,8 @@ def draw_norms(axes: Axes, values: xr.Dataset) -> None:
 def draw_miou(axes: Axes, dataset: xr.Dataset, model: str, name: str) -> None:
     """The line of one model's mIoU on one data set over the recipes, and published values as open markers."""
     miou = dataset.miou.sel(model=model, dataset=name).values.tolist()
-    numbers = [published.value(model, name, recipe) for recipe in Recipe.from_coords(dataset).values()]
+    recipes, protocol = Recipe.from_coords(dataset).values(), of_dataset(dataset)
+    numbers = [published.value(model, name, recipe, protocol) for recipe in recipes]
     axes.plot(range(len(miou)), miou, color=MIOU_COLOR, marker="o", markeredgecolor="white", label="mIoU")
     for place, number in enumerate(numbers):
         mark_published(axes, place, number, markersize=RING)

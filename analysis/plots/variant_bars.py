@@ -14,6 +14,7 @@ from analysis.sweeps import published
 from analysis.sweeps.labels import mean_label
 from analysis.sweeps.read import by_variant, for_mean
 from analysis.sweeps.recipe_lists import VARIANTS
+from clearclip.evaluation.protocol import of_dataset
 from clearclip.methods.recipes import Recipe
 from clearclip.segmentation.style import style
 
@@ -32,7 +33,7 @@ def ablation(dataset: xr.Dataset) -> Figure:
                 for step, (variant, recipe) in enumerate(variants.items()):
                     x = place + (step - (len(VARIANTS) - 1) / 2) * 0.2
                     panel.bar(x, float(means.sel(recipe=recipe)), 0.18, color=VARIANT_STYLE[variant]["color"])
-                    mark_published(panel, x, published.mean(model, names, recipes[recipe]))
+                    mark_published(panel, x, published.mean(model, names, recipes[recipe], of_dataset(dataset)))
             attention_axis(panel, list(attentions))
             panel.set_xlim(-0.6, len(attentions) - 0.4)
             title(panel, dataset, model)
@@ -60,7 +61,8 @@ def ablation_by_dataset(dataset: xr.Dataset) -> Figure:
                     for (variant, recipe), value in zip(variants.items(), values, strict=True):
                         edge = {"markeredgecolor": "white", "markeredgewidth": 0.3}
                         panel.plot(place, value, linestyle="none", **edge, **VARIANT_STYLE[variant])
-                        mark_published(panel, place + 0.3, published.value(model, name, recipes[recipe]))
+                        number = published.value(model, name, recipes[recipe], of_dataset(dataset))
+                        mark_published(panel, place + 0.3, number)
                 panel.margins(y=0.09)
                 attention_axis(panel, list(attentions))
                 panel.set_xlim(-0.6, len(attentions) - 0.4)

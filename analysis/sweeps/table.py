@@ -10,6 +10,7 @@ import xarray as xr
 
 from analysis.sweeps import published
 from analysis.sweeps.read import by_layer, find, for_mean
+from clearclip.evaluation.protocol import of_dataset
 from clearclip.methods.recipes import Recipe
 from clearclip.methods.titles import METHOD_LABEL, method_label
 from clearclip.models.block import FEATURES
@@ -76,14 +77,36 @@ def _row(values: dict[str, float], columns: Sequence[str], mean_of: Sequence[str
     return row
 
 
+def printed(dataset: xr.Dataset) -> pd.DataFrame:
+    """The published numbers of a sweep's models, methods and data sets in its own protocol, one for each."""
+    known = published.everything()
+    for column in ("model", "dataset", "recipe"):
+        known = known[known[column].isin(dataset[column].values.tolist())]
+    return known[known.protocol == of_dataset(dataset)].drop_duplicates(["model", "recipe", "dataset"])
+
+
+def sources(dataset: xr.Dataset) -> list[str]:
+    """Where the published numbers beside a sweep's were printed, a line for each place and who measured them."""
+    known = printed(dataset)
+    return [
+        f"published in {_cited(str(source))} ({origin}): {', '.join(dict.fromkeys(map(method_label, rows.recipe)))}"
+        for (source, origin), rows in known.groupby(["source", "origin"], sort=False)
+    ]
+
+
+def _cited(source: str) -> str:
+    """A table's name with its paper."""
+    return f"ClearCLIP (ECCV 2024), {source}" if source.startswith(("Table", "Fig.")) else source
+
+
 def methods(dataset: xr.Dataset) -> pd.DataFrame:
-    """Rows are models and methods, each measured, published and their difference; columns are data sets; mIoU in %."""
+    """Rows are models and methods, each measured, published and their difference; columns are data sets; mIoU in %.
+
+    Published are numbers of the same protocol only.
+    """
     recipes = list(Recipe.from_coords(dataset).values())
     names, models = dataset.dataset.values.tolist(), dataset.model.values.tolist()
-    known = published.everything()
-    ours = known.recipe.isin([recipe.name for recipe in recipes])
-    known = known[known.model.isin(models) & known.dataset.isin(names) & ours]
-    known = known.drop_duplicates(["model", "recipe", "dataset"])
+    known = printed(dataset)
     known = known.assign(encoder=known.model, method=known.recipe.replace(METHOD_LABEL), origin="run")
     rows = beside(dataset, known, recipes, names, for_mean(dataset))
     order = {name: place for names in ([recipe.name for recipe in recipes], models) for place, name in enumerate(names)}

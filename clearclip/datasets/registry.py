@@ -9,6 +9,7 @@ from typing import Any
 from clearclip.datasets.ade20k import ADE20K
 from clearclip.datasets.base import Facts, LabelledPictures
 from clearclip.datasets.benchmark import Benchmark
+from clearclip.datasets.camvid import CamVid
 from clearclip.datasets.cityscapes import Cityscapes
 from clearclip.datasets.coco import COCOObject, COCOStuff
 from clearclip.datasets.context import Context59, Context60
@@ -18,7 +19,7 @@ from clearclip.datasets.voc import VOC20, VOC21
 from clearclip.errors import UserError, closest
 
 BENCHMARKS: dict[str, type[Benchmark]] = {
-    kind.name: kind for kind in (VOC20, VOC21, Context59, Context60, COCOObject, COCOStuff, Cityscapes, ADE20K)
+    kind.name: kind for kind in (VOC20, VOC21, Context59, Context60, COCOObject, COCOStuff, Cityscapes, ADE20K, CamVid)
 }
 DRAWN = {
     "scenes": Facts("scenes"),

@@ -38,6 +38,7 @@ def main() -> None:
     """The command `clearclip evaluate`."""
     options = cli.parse(Options, __doc__)
     from clearclip.evaluation import table
+    from clearclip.evaluation.protocol import notes
     from clearclip.evaluation.reading import reading
 
     output = options.result.output
@@ -47,7 +48,7 @@ def main() -> None:
     commands.print_origin(dataset)
     outputs.write(output.with_suffix(".csv"), table.tidy(dataset).to_csv(index=False))
     print(f"wrote {output}, {output.with_suffix('.csv')}")
-    print("\n".join(reading(dataset)))
+    print("\n".join([*notes(dataset), *reading(dataset)]))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,9 @@ import pandas as pd
 
 from clearclip.datasets import BENCHMARKS
 from clearclip.errors import UserError
+from clearclip.evaluation.protocol import CLEARCLIP
+from clearclip.methods.recipes import RECIPES
+from clearclip.methods.titles import AUTHORS_PROTOCOL
 
 COLUMNS = {kind.facts.printed: name for name, kind in BENCHMARKS.items() if kind.facts.printed} | {
     "average": "mean of 5",
@@ -36,11 +39,16 @@ METHODS = {  # the paper's name → recipe; methods that train, or that are only
     "GEM": "gem",
     "ClearCLIP": "clearclip",
     "NACLIP": "naclip",
+    "NACLIP+ResCLIP": "resclip",
+    "ClearCLIP+ResCLIP": "resclip+clearclip",
+    "LPOSS+": "lposs+",
     "ProxyCLIP": "proxyclip",
+    "SC-CLIP": "sc_clip",
+    "SFP": "sfp",
 }
 SOURCES = ("table1", "table2", "table3", "table4", "table5", "fig3", "readings", "peers")
 BLIP_WEIGHTS = {"ViT-B": "model_base_14M.pth", "ViT-L": "model_large.pth"}  # not the COCO retrieval weights of the hub
-VALUES = ["source", "method", "encoder", "origin", "model", "recipe", "dataset", "miou"]
+VALUES = ["source", "method", "encoder", "origin", "protocol", "model", "recipe", "dataset", "miou"]
 
 
 class Printed(NamedTuple):
@@ -73,7 +81,8 @@ def tidy(name: str, rows: pd.DataFrame) -> pd.DataFrame:
     """The rows of a file with one row for each number, in the columns `VALUES`."""
     if "average" in rows and "VOC21" in rows:
         rows = rows.rename(columns={"average": "mean of 3"})
-    rows.insert(0, "source", name.replace("table", "Table ").replace("fig", "Fig. "))
+    if "source" not in rows:
+        rows.insert(0, "source", name.replace("table", "Table ").replace("fig", "Fig. "))
     rows["row"] = range(len(rows))  # a row's numbers stay together, in the printed order
     tidy = rows.rename(columns=COLUMNS).melt([*VALUES[:-2], "row"], var_name="dataset", value_name="miou")
     return tidy.dropna(subset="miou").sort_values("row", kind="stable")[VALUES].reset_index(drop=True)
@@ -109,13 +118,30 @@ def methods(wide: pd.DataFrame) -> pd.DataFrame:
         "OpenCLIP" if "laion2b" in name else "MetaCLIP" if "MetaCLIP" in name else "CLIP" for name in wide.encoder
     ]
     sizes = [name.replace("MetaCLIP ", "").split("/")[0] for name in wide.encoder]
-    recipes = [METHODS.get(name) for name in wide.method]
+    recipes = [name if (name := METHODS.get(method)) in RECIPES else None for method in wide.method]
     models = [
         MODELS.get((weight, size)) if recipe else None
         for weight, size, recipe in zip(weights, sizes, recipes, strict=True)
     ]
-    origin = wide.origin if "origin" in wide else "quoted from its paper"
-    return described(wide, method=wide.method, encoder=wide.encoder, origin=origin, model=models, recipe=recipes)
+    about: dict[str, object] = {name: wide[name].fillna("") for name in ("protocol", "source") if name in wide}
+    if "origin" in wide:
+        places = zip(wide.origin, recipes, strict=True)
+        about["protocol"] = [protocol_of(origin, recipe) for origin, recipe in places]
+    about["origin"] = wide.origin if "origin" in wide else "quoted from its paper"
+    return described(wide, method=wide.method, encoder=wide.encoder, model=models, recipe=recipes, **about)
+
+
+def protocol_of(origin: str, recipe: str | None) -> str:
+    """The protocol of a row of ClearCLIP's tables: ClearCLIP's if its authors ran it, or that of a quoted method's authors.
+
+    It is "" where that is not among `clearclip.evaluation.protocol.PROTOCOLS`.
+
+    >>> [protocol_of(origin, "sclip") for origin in ("run without class renaming", "quoted", "quoted from TCL")]
+    ['clearclip', 'sclip', '']
+    """
+    if origin.startswith("run"):
+        return CLEARCLIP
+    return AUTHORS_PROTOCOL.get(recipe or "", "") if origin == "quoted" else ""
 
 
 def added(wide: pd.DataFrame) -> pd.DataFrame:
@@ -128,5 +154,8 @@ def added(wide: pd.DataFrame) -> pd.DataFrame:
         methods.append(f"{name} + ClearCLIP" if added else name)
     quoted = (wide.model == "MaskCLIP") & (wide.encoder == "ViT-B") & (wide.clearclip == "no")
     origin = quoted.map({True: "quoted from TCL", False: "run"})
+    protocol = [protocol_of(row, None) for row in origin]
     origin = origin.mask(wide.model == "BLIP", "run with the weights " + wide.encoder.map(BLIP_WEIGHTS))
-    return described(wide, method=methods, encoder=wide.encoder, origin=origin, model=models, recipe=recipes)
+    return described(
+        wide, method=methods, encoder=wide.encoder, origin=origin, protocol=protocol, model=models, recipe=recipes
+    )

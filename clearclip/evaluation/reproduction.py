@@ -119,6 +119,7 @@ def protocol(result: xr.Dataset) -> list[str]:
     return [
         f"model {of_one.architecture.item()}, weights {of_one.weights.item()}, SHA-256 {of_one.weights_sha256.item()}",
         f"data set {of_one.dataset.item()}, {of_one.split.item()}, {int(of_one.images)} pictures, class names of ClearCLIP's run",
-        f"windows {of_one.windows.item()}; prompts {result.attrs['prompts']}; precision {of_one.precision.item()}",
+        f"protocol {of_one.protocol.item()}, windows {of_one.windows.item()}",
+        f"prompts {result.attrs['prompts']}; precision {of_one.precision.item()}",
         "background threshold " + ", ".join(f"{recipe} {value:g}" for recipe, value in thresholds.items()),
     ]

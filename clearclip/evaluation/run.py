@@ -20,8 +20,9 @@ from clearclip.datasets import LabelledPictures, Sample, as_dataset
 from clearclip.datasets.entries import entries, list_digest, meaning
 from clearclip.entries import digest
 from clearclip.errors import UserError
-from clearclip.evaluation import per_image, protocol, scores
+from clearclip.evaluation import per_image, scores
 from clearclip.evaluation.per_image import Areas
+from clearclip.evaluation.protocol import CLEARCLIP, Level, named
 from clearclip.methods.recipes import Recipe, recipes
 from clearclip.methods.windows import PatchLogits, Windows
 from clearclip.models.wrap import ModelLike, as_backbone
@@ -41,6 +42,7 @@ def evaluate(
     dataset: Any,
     recipe: str | Recipe | Iterable[str | Recipe] = ("clip", "maskclip", "sclip", "clearclip"),
     *,
+    protocol: str = CLEARCLIP,
     threshold: float | None = None,
     windows: Windows | None = None,
     prompts: str | Sequence[str] = "imagenet",
@@ -62,6 +64,7 @@ def evaluate(
         model: a `Backbone` with a text tower, a live module, or a name.
         dataset: what `clearclip.datasets.load` gives, a name, a folder, or what else `clearclip.datasets.as_dataset` takes.
         recipe: one or several methods, by name or as a `Recipe`.
+        protocol: sizes, windows, thresholds and scales: clearclip, sclip, proxyclip or trident.
         threshold: the score below which a pixel becomes class 0; None takes the protocol's for this data set and recipe.
         windows: None takes the protocol's.
         prompts: as in `Segmenter`.
@@ -81,7 +84,7 @@ def evaluate(
     or shared run (torchrun: every process takes a share and returns the whole result) ends with the same matrices.
 
     Returns: a Dataset (model, dataset, recipe, class) with iou, intersection, union, and miou, pixel_accuracy (percent),
-    threshold, images, confusion (class, predicted) in pixels, and image_intersection, image_union (image, …) if asked for.
+    threshold, scale, images, confusion (class, predicted) in pixels, and image_intersection, image_union (image, …) if asked for.
     Raises: `UserError` for recipes the model cannot serve, no usable picture, or a threshold without background class.
 
     >>> import clearclip
@@ -98,15 +101,18 @@ def evaluate(
         raise UserError(f"threshold {threshold}: a score between 0 and 1.")
     model, dataset = as_backbone(model), as_dataset(dataset)
     methods = recipes([recipe] if isinstance(recipe, (str, Recipe)) else recipe)
-    levels = [protocol.threshold(dataset.name, method) if threshold is None else threshold for method in methods]
-    if any(levels) and dataset.classes[0] != "background":
+    rules = named(protocol)
+    levels = [
+        rules.level(dataset.name, method) if threshold is None else Level(threshold, rules.scale) for method in methods
+    ]
+    if any(level.threshold for level in levels) and dataset.classes[0] != "background":
         raise UserError(f"a threshold turns pixels into background, and {dataset.name} has no class background.")
     given = None if text is None else text_embeddings(text)
     segmenter = Segmenter(
         model,
         dataset.classes,
         methods,
-        windows=windows or protocol.windows(dataset.name, model),
+        windows=windows or rules.windows(dataset.name, model),
         prompts=prompts,
         cache=cache,
         proxy=proxy,
@@ -118,7 +124,9 @@ def evaluate(
         segmenter = with_experts(segmenter, choose_templates(segmenter, first_pictures(dataset, floss)))
     texts = {"prompts": prompts} if given is None else given.provenance()
     return stream(
-        _Evaluation(segmenter, methods, levels, dataset, limit, texts, floss, per_image),
+        _Evaluation(
+            segmenter, methods, rules.departed(windows, threshold), levels, dataset, limit, texts, floss, per_image
+        ),
         unfinished=unfinished,
         strict=strict,
         progress=progress,
@@ -147,14 +155,15 @@ class _Evaluation(Measurement[_Numbered, _Total]):
         self,
         segmenter: Segmenter,
         recipes: list[Recipe],
-        levels: list[float],
+        protocol: str,
+        levels: list[Level],
         dataset: LabelledPictures,
         limit: int | None,
         texts: Mapping[str, str | Sequence[str]],
         floss: int,
         per_image: bool,
     ) -> None:
-        self.segmenter, self.recipes, self.levels = segmenter, recipes, levels
+        self.segmenter, self.recipes, self.protocol, self.levels = segmenter, recipes, protocol, levels
         self.floss, self.per_image = floss, per_image
         self.dataset, self.limit, self.texts = dataset, limit, texts
         self.title, self.source = f"{segmenter.model.name} {dataset.name}", dataset.name
@@ -174,6 +183,7 @@ class _Evaluation(Measurement[_Numbered, _Total]):
             "data set": list_digest(self.dataset),
             "limit": self.limit,
             "recipes": [recipe.facts for recipe in self.recipes],
+            "protocol": self.protocol,
             "thresholds": self.levels,
             "windows": asdict(self.segmenter.windows),
             **self.texts,
@@ -204,7 +214,7 @@ class _Evaluation(Measurement[_Numbered, _Total]):
             areas = []
             for i, (logits, level) in enumerate(zip(by_recipe.values(), self.levels, strict=True)):
                 matrix = multiclass_confusion_matrix(
-                    class_labels(logits, (truth.shape[0], truth.shape[1]), owner, level),
+                    class_labels(logits, (truth.shape[0], truth.shape[1]), owner, *level),
                     truth,
                     len(self.dataset.classes),
                     ignore_index=self.dataset.ignore_index,
@@ -267,7 +277,8 @@ class _Evaluation(Measurement[_Numbered, _Total]):
             for name, value in values.items()
         }
         variables["images"] = (("model", "dataset"), np.array([[images]]), ATTRS["images"])
-        variables["threshold"] = (("dataset", "recipe"), np.array([self.levels]), ATTRS["threshold"])
+        variables["threshold"] = (("dataset", "recipe"), np.array([self.levels])[..., 0], ATTRS["threshold"])
+        variables["scale"] = (("dataset", "recipe"), np.array([self.levels])[..., 1], ATTRS["scale"])
         if self.segmenter.norms:
             total = ExactSum.of_parts((state.norms.values for state in states), (len(self.recipes), 2))
             means = total.value() / images
@@ -285,6 +296,7 @@ class _Evaluation(Measurement[_Numbered, _Total]):
             "predicted": self.dataset.classes,
             "split": ("dataset", [getattr(self.dataset, "split", "all")]),
             "data_sha256": ("dataset", [data_sha256]),
+            "protocol": ("dataset", [self.protocol]),
             "windows": ("dataset", [str(self.segmenter.windows)]),
         }
         texts = {key: text if isinstance(text, str) else json.dumps(list(text)) for key, text in self.texts.items()}
@@ -306,6 +318,7 @@ ATTRS = scores.ATTRS | {
     "confusion": {"long_name": "confusion matrix, true × predicted", "units": "pixels"},
     "images": {"long_name": "pictures", "units": "1"},
     "threshold": {"long_name": "background threshold", "units": "1"},
+    "scale": {"long_name": "factor of cosines before the softmax", "units": "1"},
     "x_res_norm": {"long_name": "Frobenius norm of X_res", "units": "model units"},
     "x_attn_norm": {"long_name": "Frobenius norm of X_attn", "units": "model units"},
 }

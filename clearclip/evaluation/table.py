@@ -10,9 +10,12 @@ import pandas as pd
 import xarray as xr
 
 from clearclip.errors import of_file
+from clearclip.evaluation.protocol import of_dataset
 from clearclip.methods.recipes import Recipe
 from clearclip.runs import results as files
 from clearclip.runs.results import by_model, joined, skipped
+
+LEVELS = ("threshold", "scale")  # of a data set and recipe, whatever the model
 
 
 def read(path: Path, kind: str = "sweep") -> xr.Dataset:
@@ -44,7 +47,8 @@ def merge(results: Sequence[xr.Dataset]) -> xr.Dataset:
     result = joined(rows, "model")
     result.attrs["skipped"] = skipped(results)
     for row in rows[1:]:  # a recipe may be one of a later model only
-        result["threshold"] = result.threshold.fillna(row.threshold)
+        for name in LEVELS:
+            result[name] = result[name].fillna(row[name])
     return result.assign_coords(
         {
             name: ("recipe", np.array([knob[name].item() for knob in knobs.values()]), results[0][name].attrs)
@@ -62,7 +66,7 @@ def table(dataset: xr.Dataset) -> pd.DataFrame:
 def tidy(dataset: xr.Dataset) -> pd.DataFrame:
     """One row per model, data set, recipe and class, with the class "mean" for the mIoU; random weights are marked."""
     knobs = [str(name) for name, values in dataset.coords.items() if values.dims == ("recipe",) and name != "recipe"]
-    about = [*knobs, "random_weights"]
+    about = [*knobs, "random_weights", *(["protocol"] if "protocol" in dataset.coords else [])]
     each = dataset[["iou", "intersection", "union", *about]].to_dataframe().reset_index()
     mean = dataset[["miou", "pixel_accuracy", *about]].to_dataframe().reset_index().rename(columns={"miou": "iou"})
     rows = pd.concat([mean.assign(**{"class": "mean"}), each], ignore_index=True).dropna(subset="iou")
@@ -75,4 +79,7 @@ def report(dataset: xr.Dataset, rows: pd.DataFrame | None = None) -> str:
     counts = zip(dataset.dataset.values, dataset.images.values[0], strict=True)
     pictures = ", ".join(f"{int(count)} of {name}" for name, count in counts)
     wide = table(dataset) if rows is None else rows
-    return f"mIoU in percent, {pictures}\n" + wide.to_string(float_format=lambda value: f"{value:.1f}", na_rep="")
+    protocol = f", protocol {name}" if (name := of_dataset(dataset)) else ""
+    return f"mIoU in percent{protocol}, {pictures}\n" + wide.to_string(
+        float_format=lambda value: f"{value:.1f}", na_rep=""
+    )

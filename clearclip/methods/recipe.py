@@ -229,6 +229,16 @@ class Recipe:
         """
         return self.nameless == other.nameless
 
+    def continues(self, other: Recipe) -> bool:
+        """Whether it computes the same as another recipe but for further stages behind those of the other.
+
+        >>> from clearclip.methods.recipes import RECIPES
+        >>> RECIPES["sc_clip"].continues(RECIPES["sc_clip"]), RECIPES["sc_clip"].continues(RECIPES["clip"])
+        (True, False)
+        """
+        mine, others = ({**vars(recipe.nameless), "stages": ()} for recipe in (self, other))
+        return mine == others and self.stages[: len(other.stages)] == other.stages
+
     @property
     def facts(self) -> dict[str, Any]:
         """The name and every knob, as files have them."""

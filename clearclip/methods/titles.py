@@ -1,4 +1,4 @@
-"""What methods are called in figures and tables."""
+"""What methods are called in figures and tables, and whose protocol their authors' numbers are of."""
 
 from __future__ import annotations
 
@@ -31,6 +31,27 @@ METHOD_LABEL = {
     "oracle": "Oracle (true masks)",
 }
 ADDITION_LABEL = {"pamr": "PAMR", "surgery": "feature surgery"}
+
+# the protocol (see clearclip.evaluation.protocol) in which its authors measured a method; others have one of their own
+AUTHORS_PROTOCOL = {
+    "sclip": "sclip",
+    "clearclip": "clearclip",
+    "maskclip+clearclip": "clearclip",
+    "sclip+clearclip": "clearclip",
+    "gem+clearclip": "clearclip",
+    "naclip": "sclip",
+    "resclip": "sclip",
+    "resclip+clearclip": "sclip",
+    "resclip+sclip": "sclip",
+    "resclip_rcs": "sclip",
+    "sc_clip": "sclip",
+    "sfp": "sclip",
+    "proxyclip": "proxyclip",
+    "corrclip": "proxyclip",
+    "trident": "trident",
+    "lposs": "clearclip with windows of 224 and stride 112",
+    "lposs+": "clearclip with windows of 224 and stride 112",
+}
 
 
 def method_label(name: str) -> str:

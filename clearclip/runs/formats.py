@@ -246,6 +246,7 @@ FORMATS = {  # what the attribute `format` calls it → the kind
             **_scores(CELLS),
             **dict.fromkeys(("x_res_norm", "x_attn_norm"), Variable(CELLS, SIZE, "model units", needed=False)),
             "threshold": Variable(("dataset", "recipe"), SHARE, "1"),
+            "scale": Variable(("dataset", "recipe"), SIZE, "1", needed=False),
             "confusion": Variable((*CELLS, "class", "predicted"), WHOLE, "pixels", needed=False),
             **dict.fromkeys(
                 ("image_intersection", "image_union"),
@@ -257,6 +258,7 @@ FORMATS = {  # what the attribute `format` calls it → the kind
         | ABOUT_DATASET
         | {
             "windows": Variable(("dataset",), TEXT),
+            "protocol": Variable(("dataset",), TEXT, needed=False),
             "templates": Variable(("model", "dataset"), TEXT, needed=False),
         },
         attributes=EVERY,

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from clearclip.methods.windows import PatchLogits
 
-TEMPERATURE = 50.0  # what the cosines are multiplied with before the softmax
+TEMPERATURE = 50.0  # what the cosines are multiplied with before the softmax, unless a protocol has another scale
 AT_ONCE = {"cpu": 2**17}  # values of full-size maps that are made at a time: a CPU is fastest within its cache, …
 AT_ONCE_ELSEWHERE = 2**24  # … an accelerator with fewer, larger steps
 VECTOR = 16  # float32 values in the widest register of a CPU
@@ -23,7 +23,9 @@ def class_scores(cosines: Tensor, owner: Tensor, classes: int) -> Tensor:
 
 
 @torch.inference_mode()
-def class_labels(logits: PatchLogits, size: tuple[int, int], owner: Tensor, threshold: float = 0.0) -> Tensor:
+def class_labels(
+    logits: PatchLogits, size: tuple[int, int], owner: Tensor, threshold: float = 0.0, scale: float = TEMPERATURE
+) -> Tensor:
     """The class of the highest of `class_scores` at every pixel, (H, W) int64, without ever holding them all.
 
     The softmax does not change which name is highest, so a running maximum over the names' maps, made one after another,
@@ -36,7 +38,7 @@ def class_labels(logits: PatchLogits, size: tuple[int, int], owner: Tensor, thre
     names = torch.zeros(size, dtype=torch.uint8 if len(logits) <= 256 else torch.int16, device=device)
     total = torch.zeros(size, device=device)
     for part in names_in_parts(len(logits), AT_ONCE.get(device.type, AT_ONCE_ELSEWHERE) // math.prod(logits.size)):
-        for i, cosines in enumerate(scaled(logits.maps(part), size), part.start):
+        for i, cosines in enumerate(scaled(logits.maps(part), size, scale), part.start):
             names.masked_fill_(cosines > best, i)
             if threshold:
                 higher = torch.maximum(best, cosines)
@@ -62,9 +64,9 @@ def names_in_parts(count: int, about: int) -> list[slice]:
     return [slice(start, end) for start, end in zip(starts, [*starts[1:], count], strict=True)]
 
 
-def scaled(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps (names, H', W') at the picture's own size, times the temperature, (names, H, W)."""
-    return enlarged(maps, size).mul_(TEMPERATURE)
+def scaled(maps: Tensor, size: tuple[int, int], scale: float = TEMPERATURE) -> Tensor:
+    """Maps (names, H', W') at the picture's own size, times the scale, (names, H, W)."""
+    return enlarged(maps, size).mul_(scale)
 
 
 def enlarged(maps: Tensor, size: tuple[int, int]) -> Tensor:

@@ -26,7 +26,7 @@ def test_two_data_sets_and_two_recipes(tmp_path):
         "--device cpu --output out/mine.nc --recipe clip clearclip"
     )
     lines = done.stdout.splitlines()
-    assert lines[0] == "mIoU in percent, 4 of scenes, 4 of scenes_background"
+    assert lines[0] == "mIoU in percent, protocol clearclip, 4 of scenes, 4 of scenes_background"
     assert lines[-3] == "wrote out/mine.nc, out/mine.csv"
     best = written.miou.sel(dataset="scenes").to_series()
     assert lines[-2].startswith(f"Best for clip_tiny on scenes: {best.idxmax()[1]}, {best.max():.1f} mIoU, ")

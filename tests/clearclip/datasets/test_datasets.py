@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import here, process
-from layouts import ade20k, cityscapes, coco, context_mat, context_png, folder, photo, shared, voc, write
+from layouts import ade20k, camvid, cityscapes, coco, context_mat, context_png, folder, photo, shared, voc, write
 from PIL import Image
 
 from clearclip.datasets import BENCHMARKS, facts, known, load
@@ -51,6 +51,7 @@ PUBLISHED = [
          24: "person", 25: "rider", 26: "car", 27: "truck", 28: "bus", 29: None, 30: None, 31: "train",
          32: "motorcycle", 33: "bicycle"},
     ),
+    ("camvid", camvid, {0: "sky", 1: "building", 2: "pole", 4: "pavement", 6: "sign symbol", 10: "bicyclist", 11: None}),
     ("ade20k", ade20k, {0: None, 1: "wall", 2: "building", 45: "chest of drawers", 104: "ship", 150: "flag"}),
 ]  # fmt: skip
 
@@ -67,10 +68,10 @@ def test_raw_ids_mean_what_the_data_sets_documents_say(tmp_path, name, layout, m
 
 
 @pytest.mark.parametrize("name, size", [("voc20", 20), ("voc21", 21), ("context59", 59), ("context60", 60),
-    ("coco_object", 81), ("coco_stuff", 171), ("cityscapes", 19), ("ade20k", 150)])  # fmt: skip
+    ("coco_object", 81), ("coco_stuff", 171), ("cityscapes", 19), ("camvid", 11), ("ade20k", 150)])  # fmt: skip
 def test_every_class_has_a_name_of_its_own_and_every_raw_id_one_class(tmp_path, name, size):
     raw = range(1, 20) if name == "cityscapes" else [1]
-    layouts = {"voc": voc, "con": context_png, "coc": coco, "cit": cityscapes, "ade": ade20k}
+    layouts = {"voc": voc, "con": context_png, "coc": coco, "cit": cityscapes, "cam": camvid, "ade": ade20k}
     dataset = load(name, layouts[name[:3]](tmp_path, list(raw)))
     classes = [cls for cls in dataset.lookup if cls not in (-1, 255)]
     assert len(dataset.classes) == len(set(dataset.classes)) == size and set(classes) == set(range(size))
@@ -193,7 +194,8 @@ def test_broken_files_are_named(tmp_path, spoil, message):
 
 def test_label_values_outside_the_tables_are_named(tmp_path):
     for name, layout, strange in [("coco_stuff", coco, 11), ("coco_object", coco, 182), ("ade20k", ade20k, 151),
-                                  ("cityscapes", cityscapes, 34), ("voc21", voc, 21), ("context60", context_mat, 460)]:  # fmt: skip
+                                  ("cityscapes", cityscapes, 34),
+                                  ("camvid", camvid, 12), ("voc21", voc, 21), ("context60", context_mat, 460)]:  # fmt: skip
         (tmp_path / name).mkdir()
         with pytest.raises(BadImage, match=f"outside the table: {strange}"):
             load(name, layout(tmp_path / name, [strange]))[0]
@@ -243,7 +245,7 @@ def test_nothing_else_is_downloaded(tmp_path):
 @pytest.mark.parametrize("name", known())
 def test_facts_and_classes_agree(name):
     if name in BENCHMARKS:
-        assert BENCHMARKS[name].facts is facts(name) and facts(name).printed
+        assert BENCHMARKS[name].facts is facts(name) and bool(facts(name).printed) == (name != "camvid")
         classes = BENCHMARKS[name].class_names()
     else:
         classes = load(name, count=1).classes if name != "folder" else ["anything"]
@@ -314,6 +316,25 @@ def test_real_ade20k_labels_and_the_names_that_come_with_them():
     for image, label, name in load("ade20k", root):
         raw = np.asarray(Image.open(root / f"annotations/validation/{name}.png"))
         assert label.shape == (image.height, image.width) and (label == raw - np.uint8(1)).all()  # 0 wraps to 255
+
+
+def test_camvid_has_three_splits_and_stays_out_of_the_papers_eight(tmp_path):
+    assert load("camvid", camvid(tmp_path, [3], "test"), split="test").published == (233,)
+    assert not BENCHMARKS["camvid"].facts.printed and not BENCHMARKS["camvid"].facts.background
+    assert sum(bool(kind.facts.printed) for kind in BENCHMARKS.values()) == 8
+
+
+def test_real_camvid_labels():
+    root = shared("camvid")
+    dataset = load("camvid", root, split="test")
+    seen = set()
+    for image, label, name in dataset:
+        raw = np.asarray(Image.open(root / f"testannot/{name}.png"))
+        assert image.size == (480, 360) and (label == np.where(raw == 11, 255, raw)).all()
+        seen |= set(np.unique(label).tolist())
+    assert seen >= {*range(9), 255}
+    upper = np.concatenate([sample.label[:60].ravel() for sample in dataset])  # streets have the sky above
+    assert np.mean(np.isin(upper, [dataset.classes.index(name) for name in ("sky", "building", "tree")])) > 0.8
 
 
 def test_real_msrc_labels():

@@ -15,8 +15,8 @@ from torchmetrics.classification import MulticlassJaccardIndex
 import clearclip
 from clearclip.datasets import Sample, load
 from clearclip.errors import UserError
-from clearclip.evaluation import protocol
 from clearclip.evaluation import run as evaluation
+from clearclip.evaluation.protocol import PROTOCOLS
 from clearclip.evaluation.run import evaluate
 from clearclip.evaluation.scores import iou_scores
 from clearclip.evaluation.table import merge
@@ -129,7 +129,9 @@ def test_the_oracle_is_told_the_truth_and_nobody_else(monkeypatch):
     monkeypatch.setattr(clearclip.DenseEncoder, "encode", spy)
     result = evaluate(model, scenes, ["oracle", "corrclip", "clearclip"], proxy=proxy, **QUIET)
     assert all(regions is None and truth is not None for regions, truth in told)
-    segment = Segmenter(model, scenes.classes, ["oracle"], windows=protocol.windows("scenes", model), prompts="photo")
+    segment = Segmenter(
+        model, scenes.classes, ["oracle"], windows=PROTOCOLS["clearclip"].windows("scenes", model), prompts="photo"
+    )
     expected = sum(
         counted(sample.label, segment(sample.image, truth=sample.label).labels, len(scenes.classes))
         for sample in (scenes[i] for i in range(3))
@@ -265,7 +267,7 @@ def test_a_folder_with_several_names_of_one_class(model, tmp_path):
 
 def test_protocol(model):
     """Thresholds and windows of the published numbers (paper.md, section 4)."""
-    clip, clear = RECIPES["clip"], RECIPES["clearclip"]
+    clip, clear, protocol = RECIPES["clip"], RECIPES["clearclip"], PROTOCOLS["clearclip"]
     own = {"voc21": 0.5, "context60": 0.15, "coco_object": 0.4}
     for name in (
         "voc20",
@@ -278,10 +280,10 @@ def test_protocol(model):
         "ade20k",
         "mine",
     ):
-        assert protocol.threshold(name, clear) == own.get(name, 0)
-        assert protocol.threshold(name, clip) == (0.2 if name == "voc21" else own.get(name, 0))
-    assert protocol.threshold("voc21", Recipe("another name of it")) == 0.2
-    assert protocol.threshold("voc21", clip.variant(alpha=2.0)) == 0.5
+        assert protocol.level(name, clear).threshold == own.get(name, 0)
+        assert protocol.level(name, clip).threshold == (0.2 if name == "voc21" else own.get(name, 0))
+    assert protocol.level("voc21", Recipe("another name of it")).threshold == 0.2
+    assert protocol.level("voc21", clip.variant(alpha=2.0)).threshold == 0.5
     large = SimpleNamespace(image_size=224)
     assert protocol.windows("voc20", large) == Windows(448, 2048, 448, 224)
     assert protocol.windows("cityscapes", large) == Windows(448, 2048, 224, 224)
@@ -295,7 +297,9 @@ def test_templates_chosen_on_the_first_pictures_without_labels():
     model, names = clearclip.load("clip_tiny", device="cpu"), ["house", "grass", "sky", "snow", "boat"]
     made, quiet = Made(3, classes=names, broken=(1,)), QUIET | {"prompts": "simple"}
     result = evaluate(model, made, "clearclip", floss=2, **quiet)
-    segmenter = Segmenter(model, made.classes, "clearclip", windows=protocol.windows("made", model), prompts="simple")
+    segmenter = Segmenter(
+        model, made.classes, "clearclip", windows=PROTOCOLS["clearclip"].windows("made", model), prompts="simple"
+    )
     best = choose_templates(segmenter, [made.samples[0].image])
     assert json.loads(result.templates.item()) == best and result.attrs["floss"] == 2
     experts, confusion = with_experts(segmenter, best), np.zeros((5, 5), int)
@@ -358,8 +362,9 @@ def interrupt(monkeypatch, after, error=KeyboardInterrupt):
         ({"limit": 5}, "limit"),
         ({"batch_size": 4}, "batch size"),
         ({"prompts": "simple"}, "prompts"),
-        ({"threshold": 0.1}, "thresholds"),
-        ({"windows": Windows(32, 64, 32, 16)}, "windows"),
+        ({"threshold": 0.1}, "protocol, thresholds"),
+        ({"windows": Windows(32, 64, 32, 16)}, "protocol, windows"),
+        ({"protocol": "sclip"}, "protocol, windows"),
         ({"norms": True}, "norms"),
         ({"recipe": "sclip"}, "recipes"),
         ({"dataset": Made(5)}, "data set"),
