@@ -36,6 +36,7 @@ def read(path: Path) -> xr.Dataset:
 MAPS = {  # the variable of a Dataset of maps → what it holds, and the command that writes it
     "attention": ("attention maps", "attention"),
     "feature_map": ("feature maps", "featuremaps"),
+    "pca": ("PCA maps", "pca"),
     "similarity": ("similarity maps", "similarity"),
 }
 
