@@ -27,12 +27,13 @@ from torch import nn
 import clearclip
 from clearclip.errors import UserError
 from clearclip.methods.dense import DenseEncoder
-from clearclip.methods.recipes import RECIPES, Recipe
+from clearclip.methods.recipes import ADDITIONS, RECIPES, Recipe, recipe
 from clearclip.models.backbone import Backbone
 from clearclip.segmentation.segmenter import Segmenter
 
 CLASSES = 20
 ONE, ALL = "clearclip", "all in one pass"
+EVERY = [*RECIPES, *(f"{ONE}+{addition}" for addition in ADDITIONS)]
 VARIANTS = {
     "full": {},
     "-RC": {"residual": False},
@@ -145,7 +146,7 @@ class Photograph:
         pixels = np.random.default_rng(0).integers(0, 256, (375, 500, 3), dtype=np.uint8)
         self.picture = Image.fromarray(pixels)
         classes = [f"class {i}" for i in range(CLASSES)]
-        proxy = guide if any(RECIPES[name].needs_guide for name in recipes) else None
+        proxy = guide if any(recipe(name).needs_guide for name in recipes) else None
         self.segmenter = Segmenter(model, classes, recipes, prompts="photo", proxy=proxy)
         self.encoding = Clock()
         self.segmenter.encoder.encode = self.encoding.function(self.segmenter.encoder.encode)  # type: ignore[method-assign]
@@ -176,8 +177,8 @@ def table(model: Backbone, guide: Backbone, names: list[str], repeats: int, peak
     """Every recipe alone and all of them in one pass, each against one recipe."""
     runs: dict[str, Photograph] = {}
     for name in dict.fromkeys([ONE, *names]):
-        alone = Photograph(model, guide, [name])
         try:
+            alone = Photograph(model, guide, [name])
             alone.run()
         except UserError as error:  # a recipe that is told more than a picture, such as the true labels
             print(f"left out: {error}")
@@ -226,7 +227,7 @@ def main() -> None:
     words.add_argument("--image-size", type=int, default=224)
     words.add_argument("--batch-size", type=int, default=4)
     words.add_argument("--repeats", type=int, default=9)
-    words.add_argument("--recipe", nargs="+", default=list(RECIPES), help="what the table has; by default all")
+    words.add_argument("--recipe", nargs="+", default=EVERY, help="what the table has; by default all")
     words.add_argument("--no-memory", action="store_true", help="leave out the peaks, which need a process each")
     words.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     given = words.parse_args()
@@ -239,7 +240,10 @@ def main() -> None:
     )
     images = torch.randn(given.batch_size, 3, given.image_size, given.image_size, device=model.device)
     against_plain(model, images, given.repeats)
-    print(f"a photograph of 500 × 375, {CLASSES} classes; second model {given.proxy}, {guide.weights.name} weights")
+    print(
+        f"a photograph of 500 × 375, {CLASSES} classes; second model {given.proxy}, {guide.weights.name} weights",
+        flush=True,
+    )
     peak = (lambda names: "–") if given.no_memory else partial(peak_elsewhere, given.model, given.proxy)
     table(model, guide, given.recipe, given.repeats, peak)
 
