@@ -24,6 +24,7 @@ DOORS: dict[str, dict[str, str]] = {  # what a command is about → its name →
         "tokens": "analysis.tokens",
         "attention": "analysis.attention",
         "similarity": "analysis.similarity",
+        "pca": "analysis.pca",
         "featuremaps": "analysis.featuremaps",
         "prototypes": "analysis.prototypes.__main__",
     },

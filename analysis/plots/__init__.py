@@ -13,6 +13,7 @@ from analysis.plots.lines import entropy, layer_lines, maxima, norms
 from analysis.plots.method_bars import compare
 from analysis.plots.miou_lines import layers, prototypes
 from analysis.plots.norm_bars import norms_and_miou
+from analysis.plots.pca_maps import pca
 from analysis.plots.similarity_maps import similarity
 from analysis.plots.token_lines import tokens
 from analysis.plots.variant_bars import ablation, ablation_by_dataset
@@ -33,6 +34,7 @@ __all__ = [
     "maxima",
     "norms",
     "norms_and_miou",
+    "pca",
     "prototypes",
     "similarity",
     "tokens",

@@ -32,6 +32,7 @@ def read(path: Path) -> xr.Dataset:
 MAPS = {  # the variable of a Dataset of maps → what its format is called
     "attention": "attention",
     "feature_map": "feature maps",
+    "pca": "PCA maps",
     "similarity": "similarity",
 }
 

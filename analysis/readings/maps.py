@@ -46,6 +46,22 @@ def similarity(dataset: xr.Dataset) -> list[str]:
     return sentences
 
 
+def pca(dataset: xr.Dataset) -> list[str]:
+    """What share of the variance the components have together, in every map of the last layer that was measured."""
+    count = dataset.sizes["component"]
+    holding = "the first principal component holds" if count == 1 else f"{count} principal components hold"
+    sentences = []
+    for model in dataset.model.values.tolist():
+        shares = dataset.explained_variance_ratio.sel(model=model).dropna("layer", how="all").isel(layer=-1)
+        together = shares.sum("component").to_series()
+        each = listed([f"{share:.0%} in {feature}" for feature, share in together.items()])
+        sentences.append(
+            f"In layer {int(shares.layer)} of {model} {holding} this share of the variance of the "
+            f"{dataset.attrs['pca_of']}: {each}."
+        )
+    return sentences
+
+
 def feature_maps(dataset: xr.Dataset) -> list[str]:
     """How far the strongest channel stands above the median entry of its map, in the last layer that was measured."""
     rows = peaks(dataset.feature_map, count=1)

@@ -308,6 +308,23 @@ FORMATS = {  # what the attribute `format` calls it → the kind
         ABOUT_MODEL | ABOUT_PICTURES,
         attributes=EVERY | PICTURES,
     ),
+    "PCA maps": Format(
+        "PCA maps",
+        ("analysis.pca",),
+        ("data_vars", "pca"),
+        IMAGES | {"feature": FEATURES, "component": FROM_1} | GRID,
+        ("model", "image", "layer", "feature", "row", "column", "component", "y", "x", "rgb"),
+        {
+            "pca": Variable(
+                ("model", "image", "layer", "feature", "row", "column", "component"), NUMBER, "model units", filled=True
+            ),
+            "explained_variance": Variable(("model", "layer", "feature", "component"), SIZE, "model units squared"),
+            "explained_variance_ratio": Variable(("model", "layer", "feature", "component"), SHARE, "1"),
+            "photo": PHOTO,
+        },
+        ABOUT_MODEL | ABOUT_PICTURES,
+        attributes=EVERY | PICTURES | {"pca_of": "text"},
+    ),
     "similarity": Format(
         "similarity maps",
         ("analysis.similarity",),

@@ -23,6 +23,7 @@ COMMANDS = {
     "tokens": ("--map-layer", "3"),
     "featuremaps": ("--layers", "6"),
     "similarity": ("--at", "0.9", "0.1"),
+    "pca": ("--layers", "1", "6", "--features", "X_attn", "X_sum", "--components", "4"),
     "attention": ("--affinity", "qk", "vv", "--heads", "1", "2", "--query", "0", "1"),
 }
 FORMAT = {"featuremaps": "feature maps", "similarity": "similarity", "attention": "attention"}
@@ -114,6 +115,8 @@ def test_a_mistake_gets_one_message_and_exit_code_2(mistake, tmp_path):
         ("attention", ("--heads", "7"), "heads 1 … 2"),
         ("attention", ("--query", "9", "0"), "2 × 2 patches"),
         ("tokens", ("--map-layer", "13"), "1 … 6"),
+        ("pca", ("--components", "8"), "8 patches of X_res in layer 6 have at most 7"),
+        ("pca", ("--foreground",), "2 × 2 patches"),
     ],
 )
 def test_mistakes_of_single_commands(command, words, hint, tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from analysis.readings.maps import attention, feature_maps, label_maps, similarity
+from analysis.readings.maps import attention, feature_maps, label_maps, pca, similarity
 
 UNIFORM, ONE_PATCH = np.full((2, 2), 0.25), np.array([[1.0, 0.0], [0.0, 0.0]])
 
@@ -45,6 +45,21 @@ def test_similarity(x_res, x_attn, best):
     (sentence,) = similarity(similarity_of(x_res, x_attn))
     assert f"In m the patch finds its like most clearly in {best}" in sentence
     assert f"in the last layer it is {x_res[1] / 2:.2f} in X_res and {x_attn[1] / 2:.2f} in X_attn." in sentence
+
+
+@pytest.mark.parametrize(
+    ("shares", "sentence"),
+    [
+        ([0.5, 0.25], "2 principal components hold this share of the variance of the patches: 75% in X_attn."),
+        ([0.5], "the first principal component holds this share of the variance of the patches: 50% in X_attn."),
+    ],
+)
+def test_pca(shares, sentence):
+    dims = ("model", "layer", "feature", "component")
+    ratios = np.array([[0.0] * len(shares), shares, [np.nan] * len(shares)])  # the model has no layer 7
+    coords = {"model": ["m"], "layer": [1, 6, 7], "feature": ["X_attn"], "component": range(1, len(shares) + 1)}
+    dataset = xr.Dataset({"explained_variance_ratio": (dims, ratios[None, :, None])}, coords, {"pca_of": "patches"})
+    assert pca(dataset) == [f"In layer 6 of m {sentence}"]
 
 
 @pytest.mark.parametrize(
