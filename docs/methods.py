@@ -60,7 +60,8 @@ SOURCES = {  # recipe → where its formula was published, and what of the publi
 }
 START = """# Methods
 
-Every method here is data: what the last block of an unmodified model does instead of itself, and stages before, beside and after it.
+Every method here is data: what the last block of an unmodified model does instead of itself, and stages before, beside and
+after it.
 Formulas were derived anew from papers and checked against the authors' running code; no code of theirs is taken, so their licences
 do not reach this toolkit. A licence stands behind a repository where it states one that is known here.
 
