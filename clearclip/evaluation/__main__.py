@@ -23,15 +23,18 @@ class Options(commands.EvaluationOptions):
     """Which models, recipes and data sets, and where the result goes."""
 
     recipe: tuple[str, ...] = ("clip", "maskclip", "sclip", "clearclip")
-    """One or several methods; all are measured in one pass."""
+    """One or several methods, which are measured in one pass; all for every one that `docs/methods.md` lists."""
     result: cli.Result = cli.Result(Path("results/evaluate.nc"))
 
 
 def run(options: Options) -> xr.Dataset:
     """mIoU of the recipes that were named."""
-    from clearclip.methods.recipes import recipes
+    from clearclip.methods.recipes import every_recipe, recipes
 
-    return commands.evaluated(options, recipes(options.recipe))
+    every = options.recipe == ("all",)
+    return commands.evaluated(
+        options, every_recipe(options.scoring.proxy is not None) if every else recipes(options.recipe)
+    )
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -174,6 +175,21 @@ def recipes(which: Iterable[str | Recipe]) -> list[Recipe]:
     if not known or len(set(names)) != len(names):
         raise UserError(f"recipes {names}: at least one, and each name once.")
     return known
+
+
+def every_recipe(guide: bool) -> list[Recipe]:
+    """All of `RECIPES`; without a second model, a warning names those that need one and are left out.
+
+    Args:
+        guide: whether there is a second model.
+
+    >>> len(every_recipe(guide=True)) == len(RECIPES)
+    True
+    """
+    left_out = [name for name, known in RECIPES.items() if known.needs_guide and not guide]
+    if left_out:
+        warnings.warn(f"without --proxy there is no {', '.join(left_out)}: they need a second model", stacklevel=2)
+    return [known for name, known in RECIPES.items() if name not in left_out]
 
 
 def feature_recipe(feature: str, layer: int | None = None, affinity: str = "qk") -> Recipe:
