@@ -53,7 +53,9 @@ def test_own_photos_and_a_broken_one(tmp_path):
     assert "a_broken.jpg" in done.stdout and "wrote out/maps.nc, out/maps.csv, out/maps.png" in done.stdout
     dataset = read(tmp_path / "out/maps.nc")
     assert "truth" not in dataset and dataset.image.values.tolist() == ["red.png"]
-    refused = here("analysis.maps", *words, "--strict", cwd=tmp_path)
+    again = here("analysis.maps", *words, cwd=tmp_path)
+    assert again.returncode == 2 and "out/maps.png is one of the pictures of ." in again.stderr
+    refused = here("analysis.maps", *words, "--figure", "out/again.png", "--strict", cwd=tmp_path)
     assert refused.returncode == 2 and "a_broken.jpg" in refused.stderr
 
 

@@ -19,6 +19,7 @@ from torch import nn
 import clearclip
 from clearclip.errors import UserError
 from clearclip.models.checkpoint import load_checkpoint, read_state_dict
+from clearclip.models.load import plan_of
 
 ARCHITECTURE = "timm:test_vit"
 WORDS = ("analysis.entropy", "--model", ARCHITECTURE, "--images", "pictures", "--output", "out.nc", "--checkpoint")
@@ -134,12 +135,13 @@ def test_no_checkpoint_at_all(name, cwd):
 def test_damaged_checkpoints_are_refused_or_hold_tensors(end, state, model, tmp_path, monkeypatch, record_property):
     """Through the function that reads all checkpoints; a flipped byte of a weight cannot be noticed."""
     monkeypatch.chdir(tmp_path)
+    plan = plan_of(ARCHITECTURE)
     content = to_safetensors(state) if end == "safetensors" else torch_bytes(state)
     for name, data in damaged(content, 5, DAMAGES):
         path = Path(f"{name}.{end}")
         path.write_bytes(data)
         try:
-            load_checkpoint(model, path, ARCHITECTURE)
+            load_checkpoint(model, path, ARCHITECTURE, plan)
         except UserError as error:
             assert path.name in str(error)
     record_property("cases", DAMAGES)
