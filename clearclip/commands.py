@@ -90,11 +90,13 @@ def computed_or_reused(
 ) -> xr.Dataset:
     """What `computed` gives, or what a door's own output file already holds, with a line that says so."""
     from clearclip.finished import reusable
+    from clearclip.runs.unfinished_files import discard_older
 
     output = cli.dataset_file(options.result)
     dataset = reusable(door_of(run), options, same_pictures, read)
     if dataset is None:
         return computed(run, options)
+    discard_older(output)  # of a run that was killed between its result and its end
     print(f"{output} of {dataset.attrs['created']} holds this already and is used; delete it to measure again")
     return dataset
 

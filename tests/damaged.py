@@ -14,6 +14,7 @@ from analysis.probes.attention import token_attention
 from analysis.probes.feature_maps import feature_maps
 from analysis.probes.images import pictures
 from analysis.probes.label_maps import label_maps
+from analysis.probes.pca import pca_maps
 from analysis.probes.similarity import similarity_maps
 from analysis.prototypes.run import measure
 from analysis.sweeps import recipe_lists
@@ -27,6 +28,7 @@ DOORS = {
     "prototypes": "analysis.prototypes",
     "attention": "analysis.attention",
     "feature maps": "analysis.featuremaps",
+    "PCA maps": "analysis.pca",
     "similarity": "analysis.similarity",
 }
 
@@ -46,6 +48,7 @@ def results_of_all_kinds() -> dict[str, xr.Dataset]:
         "prototypes": measure(model, scenes, layers=[5, 6], short_side=32, progress=False),
         "attention": token_attention(model, photos, [6], [1, 2], ("qk", "qq")).isel(small),
         "feature maps": feature_maps(model, photos, [6]).isel(channel=slice(16)),
+        "PCA maps": pca_maps(model, photos, [5, 6]).isel(small),
         "similarity": similarity_maps(model, photos, (0.5, 0.5), [5, 6]).isel(small),
     }
 

@@ -29,6 +29,7 @@ READERS = {
     "prototypes": RUNS["prototypes"].read,
     "attention": lambda path: results.read(path, "attention"),
     "feature maps": RUNS["featuremaps"].read,
+    "PCA maps": lambda path: results.read(path, "PCA maps"),
     "similarity": lambda path: results.read(path, "similarity"),
 }
 

@@ -110,7 +110,7 @@ def set_aside(path: Path, why: str) -> Path:
 
 def set_all_aside(output: Path) -> None:
     """Set aside whatever interrupted runs have left for an output, and say so."""
-    for path in sorted(output.parent.glob(f".{glob.escape(output.name)}.*.unfinished*.nc")):
+    for path in _all_of(output):
         warnings.warn(f"{path} is set aside as {set_aside(path, 'dropped')}.", stacklevel=2)
 
 
@@ -128,6 +128,19 @@ def write_result(dataset: xr.Dataset, output: Path) -> None:
         way_on = f"It goes on from what is kept in {kept}." if kept else "Nothing of the run is kept."
         raise UserError(f"{error} {way_on}") from error
     discard(unfinished)
+
+
+def discard_older(output: Path) -> None:
+    """Delete what runs had left for an output before it was written, which whoever wrote it did not live to delete."""
+    written = output.stat().st_mtime
+    for path in _all_of(output):
+        if path.stat().st_mtime <= written:
+            path.unlink(missing_ok=True)
+
+
+def _all_of(output: Path) -> list[Path]:
+    """The unfinished files of all runs for one output."""
+    return sorted(output.parent.glob(f".{glob.escape(output.name)}.*.unfinished*.nc"))
 
 
 def discard(files: Iterable[Path]) -> None:

@@ -81,9 +81,11 @@ def class_colors(classes: Sequence[str]) -> np.ndarray:
 
     >>> bool((class_colors(["background", "boat"])[1] == class_colors(["boat"])[0]).all())
     True
+    >>> class_colors(["background"]).shape
+    (1, 3)
     """
     background = len(classes) > 0 and classes[0] == "background"
-    colors = palette(len(classes) - background)
+    colors = np.reshape(palette(len(classes) - background), (-1, 3))  # there may be none beside the background
     return np.vstack([[BACKGROUND], colors]) if background else colors
 
 

@@ -26,7 +26,7 @@ COMMANDS = {
     "pca": ("--layers", "1", "6", "--features", "X_attn", "X_sum", "--components", "4"),
     "attention": ("--affinity", "qk", "vv", "--heads", "1", "2", "--query", "0", "1"),
 }
-FORMAT = {"featuremaps": "feature maps", "similarity": "similarity", "attention": "attention"}
+FORMAT = {"pca": "PCA maps", "featuremaps": "feature maps", "similarity": "similarity", "attention": "attention"}
 SEVERAL = {"statistics": ("_entropy", "_maximum", "_frobenius_norm", "_channel_dominance")}  # figures of one command
 
 

@@ -76,7 +76,7 @@ TOGETHER = {  # what excludes each other, or has no effect alone
     "threshold alone": ("clearclip.segment", "--threshold", "0.5"),
     "two models": ("clearclip.segment", "--model", "clip_tiny", "dino_tiny"),
     "no text tower": ("clearclip.segment", "--model", "dino_tiny"),
-    "background twice": ("clearclip.segment", "--background", "--classes", "background, sky"),
+    "background twice": ("clearclip.segment", "--background", "--classes", "sky, background"),
     "random and checkpoint": ("analysis.entropy", "--random", "--checkpoint", "x.pt"),
     "two checkpoints": ("analysis.entropy", "--checkpoint", "x.pt", "y.pt"),
     "a model twice": ("analysis.entropy", "--model", "clip_tiny", "clip_tiny"),

@@ -1,6 +1,7 @@
 """A Dataset that already holds what is asked is used; whatever changes a number has it measured again."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -135,3 +136,16 @@ def test_a_new_checkpoint_in_a_folder_is_noticed(photos, tmp_path):
     save(tmp_path / "run/step_2.safetensors", seed=1)
     assert HOLDS not in measured(tmp_path, model=model)
     assert results.read(tmp_path / "results/entropy.nc").model.values.tolist() == ["step_1", "step_2"]
+
+
+def test_what_a_run_had_left_goes_when_its_result_is_used(tmp_path):
+    """A run that was killed after its result was written, before its unfinished files were deleted."""
+    words = ("clearclip.evaluate", "--recipe", "clip", "--limit", "2", "--prompts", "photo", "--output", "out.nc")
+    assert here(*words, cwd=tmp_path).returncode == 0
+    old, new = tmp_path / ".out.nc.clip_tiny.scenes.unfinished.nc", tmp_path / ".out.nc.other.unfinished.nc"
+    for path in (old, new):
+        path.write_bytes(b"state")
+    os.utime(old, (0, 0))
+    done = here(*words, cwd=tmp_path)
+    assert done.returncode == 0 and "holds this already" in done.stdout
+    assert not old.exists() and new.exists()  # which belongs to a run that began later

@@ -154,7 +154,7 @@ def test_corrclip_with_regions(tmp_path):
     (tmp_path / "regions/b.png").unlink()
     done = here("clearclip.segment", "in", *words, "--regions", "regions", cwd=tmp_path)
     assert done.returncode == 2 and "no regions for b" in done.stderr
-    done = here("clearclip.segment", "in", *words, "--recipe", "oracle", cwd=tmp_path)
+    done = here("clearclip.segment", "in", *words, "--recipe", "oracle", "corrclip", cwd=tmp_path)
     assert done.returncode == 2 and "told the true label of every pixel" in done.stderr
 
 

@@ -17,6 +17,7 @@ from analysis.probes.collection import collect
 from analysis.probes.feature_maps import feature_maps
 from analysis.probes.images import pictures
 from analysis.probes.label_maps import label_maps
+from analysis.probes.pca import pca_maps
 from analysis.probes.similarity import similarity_maps
 from analysis.probes.statistics import FIGURE_4, TOKENS
 from analysis.prototypes.run import measure
@@ -88,6 +89,7 @@ def dataset_of(name, model, scenes, request):
             "layers": lambda: sweep(recipe_lists.layers(model), ("a",), ("mine", "yours")),
             "prototypes": lambda: measure(model, scenes, layers=[6], progress=False),
             "attention": lambda: token_attention(model, scenes, [6]),
+            "pca": lambda: pca_maps(model, pictures(scenes), [6]),
             "similarity": lambda: similarity_maps(model, pictures(scenes), (0.5, 0.5), [6]),
             "feature_maps": lambda: feature_maps(model, scenes, [6]),
             "label_maps": lambda: label_maps(

@@ -104,8 +104,8 @@ def test_the_picture_that_is_wrong_is_named_among_several():
     segmenter = clearclip.Segmenter(model, "apple, grass", **TEXT)
     encode = segmenter.encoder.encode
 
-    def second_is_wrong(crops, norms=False):
-        dense = encode(crops, norms)
+    def second_is_wrong(crops, *given):
+        dense = encode(crops, *given)
         dense.features["clearclip"][-1, 0, 0] = torch.nan
         return dense
 

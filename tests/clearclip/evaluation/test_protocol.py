@@ -18,7 +18,7 @@ from clearclip.evaluation.protocol import PROTOCOLS, Level, notes, of_dataset
 from clearclip.methods.recipes import RECIPES, Recipe
 from clearclip.methods.titles import AUTHORS_PROTOCOL
 from clearclip.methods.windows import PatchLogits, Windows
-from clearclip.segmentation.labelling import class_labels, class_scores
+from clearclip.segmentation.labelling import class_labels, class_scores, scaled
 
 LARGE = SimpleNamespace(image_size=224)
 QUIET = {"prompts": "photo", "progress": False}
@@ -72,7 +72,7 @@ def test_a_recipe_with_further_stages_has_the_levels_of_its_method():
 def test_the_scale_is_that_of_the_softmax_and_changes_no_label_without_a_threshold():
     maps = torch.randn(5, 4, 6, generator=torch.Generator().manual_seed(0)) / 20
     logits, owner = PatchLogits([((0, 0, 32, 48), maps)], (32, 48), 8), torch.tensor([0, 1, 1, 2, 3])
-    scores = class_scores(logits.maps() * 65 / 50, (20, 30), owner, 4)
+    scores = class_scores(scaled(logits.maps(), (20, 30), 65.0), owner, 4)
     best, labels = scores.max(0)
     level = float(best.median())
     assert torch.equal(class_labels(logits, (20, 30), owner, level, 65.0), labels.masked_fill(best < level, 0))

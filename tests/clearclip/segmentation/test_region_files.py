@@ -29,7 +29,8 @@ def scene():
 
 
 def segmenter(models, *recipes):
-    return Segmenter(models[0], Scenes("test", 1).classes, recipes, windows=WINDOWS, prompts="photo", proxy=models[1])
+    proxy = models[1] if "corrclip" in recipes else None
+    return Segmenter(models[0], Scenes("test", 1).classes, recipes, windows=WINDOWS, prompts="photo", proxy=proxy)
 
 
 # reading -------------------------------------------------------------------------------------------------------------
@@ -115,9 +116,9 @@ def test_each_window_gets_its_part(models, scene, monkeypatch):
     segment, seen = segmenter(models, "corrclip", "oracle"), []
     encode = segment.encoder.encode
 
-    def spy(crops, norms, regions, texts, owner, truth):
+    def spy(crops, norms, regions, texts, owner, truth, *more):
         seen.append((regions, truth))
-        return encode(crops, norms, regions, texts, owner, truth)
+        return encode(crops, norms, regions, texts, owner, truth, *more)
 
     monkeypatch.setattr(segment.encoder, "encode", spy)
     picture = scene.image.crop((0, 0, 90, 60))  # 64 × 96 at the windows' size
