@@ -78,12 +78,16 @@ another one.
 
 
 def row(name: str) -> str:
-    """A line of the table of recipes."""
+    """A line of the table of recipes: the formula, and the stages below it."""
     recipe = RECIPES[name]
-    source, missing = SOURCES[name]
-    stages = ", ".join(f"`{stage!r}`" for stage in recipe.stages) or "–"
     formula = recipe.formula.partition(" · ")[0].replace(repr(1 / 3), "⅓")
-    return f"| `{name}` | {method_label(name)} | `{formula}` | {stages} | {source} | {missing or '–'} |"
+    return f"| `{name}` | {method_label(name)} | {'<br>'.join(f'`{part}`' for part in (formula, *recipe.stages))} |"
+
+
+def source(name: str) -> str:
+    """A line of the table of sources."""
+    published, missing = SOURCES[name]
+    return f"| `{name}` | {published} | {missing or '–'} |"
 
 
 def first_sentence(kind: type) -> str:
@@ -93,13 +97,10 @@ def first_sentence(kind: type) -> str:
 
 def page() -> str:
     """The page."""
-    recipes = [
-        "| recipe | method | formula | stages | source | not included |",
-        "|---|---|---|---|---|---|",
-        *map(row, RECIPES),
-    ]
+    recipes = ["| recipe | method | formula and stages |", "|---|---|---|", *map(row, RECIPES)]
     additions = ", ".join(f"`+{name}` (`{stage!r}`)" for name, stage in ADDITIONS.items())
-    parts = [START, "\n".join(recipes), "\n", AFTER.format(additions=additions)]
+    sources = ["\n## Sources\n", "| recipe | published in | not included |", "|---|---|---|", *map(source, RECIPES), ""]
+    parts = [START, "\n".join(recipes), "\n", AFTER.format(additions=additions), "\n".join(sources)]
     for title, kinds in (("Stages", STAGES), ("Rules of `Repair`", RULES), ("Affinities with parameters", PARAMETRIC)):
         rows = [f"| `{name}` | {first_sentence(kind)} |" for name, kind in sorted(kinds.items())]
         parts.append("\n".join([f"\n## {title}\n", "| name | what it does |", "|---|---|", *rows, ""]))
