@@ -7,10 +7,15 @@ from collections.abc import Mapping
 
 import xarray as xr
 
+from clearclip.methods.recipes import Recipe
+
 
 def reading(dataset: xr.Dataset) -> list[str]:
-    """The best recipe of every model and data set, and how far the next one is behind."""
-    sentences = []
+    """The best recipe of every model and data set, and how far the next one is behind.
+
+    Recipes that are told the true labels are bounds and take no part, unless there are no others.
+    """
+    sentences, known = [], Recipe.from_coords(dataset)
     for model in dataset.model.values.tolist():
         for name in dataset.dataset.values.tolist():
             miou = dict(
@@ -20,6 +25,7 @@ def reading(dataset: xr.Dataset) -> list[str]:
                     strict=True,
                 )
             )
+            miou = {recipe: value for recipe, value in miou.items() if not known[recipe].needs_truth} or miou
             best = best_recipe(miou)
             others = {recipe: value for recipe, value in miou.items() if recipe != best and not math.isnan(value)}
             sentence = f"Best for {model} on {name}: {best}, {miou[best]:.1f} mIoU"

@@ -33,3 +33,11 @@ def test_one_sentence_for_each_model_and_data_set():
     dataset = sweep([RECIPES["clip"]], models=("a", "b"), datasets=("voc20", "voc21"))
     starts = [sentence.split(":")[0] for sentence in reading(dataset)]
     assert starts == [f"Best for {model} on {name}" for model in ("a", "b") for name in ("voc20", "voc21")]
+
+
+def test_a_recipe_that_is_told_the_truth_is_a_bound_and_not_the_best():
+    dataset = sweep([RECIPES[name] for name in ("clip", "oracle", "clearclip")])
+    dataset = dataset.assign(miou=dataset.miou.copy(data=np.array([10.0, 90.0, 34.5])[None, None]))
+    assert reading(dataset) == ["Best for clip_vitb16 on voc20: clearclip, 34.5 mIoU, 24.5 more than clip."]
+    alone = dataset.sel(recipe=["oracle"])
+    assert reading(alone) == ["Best for clip_vitb16 on voc20: oracle, 90.0 mIoU."]
