@@ -19,7 +19,7 @@ from clearclip.errors import UserError, closest
 from clearclip.methods.products import PARAMETRIC, Middle, Proxy
 from clearclip.methods.products.gaussian import gaussian
 from clearclip.methods.products.product import Product
-from clearclip.methods.trunk import Attended
+from clearclip.methods.trunk import Attended, summed
 from clearclip.methods.written import read
 
 
@@ -110,13 +110,15 @@ def parts(text: str) -> list[Product]:
     return [known for name, _ in parse(text) if isinstance(known := product(name), Product)]
 
 
-def values(seen: Attended, terms: Affinity) -> Tensor:
-    """Σ w·A·v of an affinity, (B, heads, L, C)."""
-    weighted = [product(name)(seen) * weight if weight != 1 else product(name)(seen) for name, weight in terms]
-    return weighted[0] if len(weighted) == 1 else torch.stack(weighted).sum(0)
+def attention_output(seen: Attended, terms: Affinity, values: Callable[[str], Tensor] | None = None) -> Tensor:
+    """Proj(Σ w·A·v): the sum is taken before the projection, so its bias counts once, (B, L, D).
 
-
-def attention_output(seen: Attended, terms: Affinity) -> Tensor:
-    """Proj(Σ w·A·v): the sum is taken before the projection, so its bias counts once, (B, L, D)."""
+    Args:
+        seen: q, k and v.
+        terms: products and their weights.
+        values: A·v of a product, (B, heads, L, C), where somebody keeps them; otherwise they are computed.
+    """
+    of = values or (lambda name: product(name)(seen))
+    weighted = [of(name) * weight if weight != 1 else of(name) for name, weight in terms]
     tokens = seen.tokens
-    return tokens.trunk.model.blocks[tokens.layer - 1].output(values(seen, terms), seen.y)
+    return tokens.trunk.model.blocks[tokens.layer - 1].output(summed(weighted), seen.y)

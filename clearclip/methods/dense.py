@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -25,9 +26,8 @@ class Dense(NamedTuple):
 
     features: dict[str, Tensor]  # (B, hw, E) for each recipe
     norms: dict[str, Tensor]  # (B, 2), of X_res and X_attn (paper Fig. 2), over the patches; empty unless asked for
-    kept: dict[
-        str, Tensor
-    ]  # what stages want of each image once all windows of a picture are done, (B, K, rows, columns)
+    # what stages want of each image once all windows of a picture are done, (B, K, rows, columns)
+    kept: dict[str, Tensor]
     trunks: dict[str, Trunk]  # what the stages that score look at, by recipe
 
 
@@ -65,8 +65,6 @@ class DenseEncoder:
             recipe.resize_positions: resized_by(self.model, recipe.resize_positions) for recipe in self.recipes
         }
         self._layers = sorted({layer for recipe in self.recipes for layer in recipe.reads_layers(self.model.depth)})
-        if any(stage.needs_embedding for recipe in self.recipes for stage in recipe.stages):
-            self._layers = sorted({*self._layers, self.model.depth})
 
     def _check(self, recipe: Recipe) -> None:
         depth = self.model.depth
@@ -198,13 +196,10 @@ class _Shared:
         return self._values[layer, name]
 
     def x_attn(self, layer: int, terms: Affinity) -> Tensor:
-        """Proj(Σ w·A·v): the sum is taken before the projection, so its bias counts once. (B, L, D)."""
+        """Proj(Σ w·A·v), (B, L, D)."""
         if (layer, terms) not in self._x_attn:
-            weighted = [
-                self.values(layer, name) * weight if weight != 1 else self.values(layer, name) for name, weight in terms
-            ]
-            total = weighted[0] if len(weighted) == 1 else torch.stack(weighted).sum(0)
-            self._x_attn[layer, terms] = self.model.blocks[layer - 1].output(total, self.trunk.attended(layer).y)
+            seen = self.trunk.attended(layer)
+            self._x_attn[layer, terms] = attention_output(seen, terms, partial(self.values, layer))
         return self._x_attn[layer, terms]
 
     def staged(self, recipe: Recipe) -> Tensor:

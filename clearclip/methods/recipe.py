@@ -174,7 +174,8 @@ class Recipe:
         """The layers whose inputs the recipe looks at in a model of this depth."""
         last = self.reads(depth)
         stream = range(last - self.stream + 1 if self.residual else last, last + 1)
-        return sorted({*stream, *(layer for part in self.parts for layer in part.layers(depth))})
+        untouched = [depth] if any(stage.needs_embedding for stage in self.stages) else []
+        return sorted({*stream, *untouched, *(layer for part in self.parts for layer in part.layers(depth))})
 
     @property
     def formula(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -95,10 +95,6 @@ class Trunk:
     def output(self, layer: int) -> Tensor:
         """All tokens after a block, counted from 1, or after the embedding for 0; not of the last block, (B, L, D)."""
         return self.inputs[layer + 1].x
-
-    def cls(self, layer: int) -> Tensor:
-        """The CLS token after a block, (B, 1, D)."""
-        return self.output(layer)[:, :1]
 
     def tokens(self, layer: int) -> Tokens:
         """The tokens that the trunk gives to a block."""
@@ -207,6 +203,11 @@ class Attended:
         """The second model's view; raises `UserError` without one."""
         return self.tokens.trunk.second
 
+    def pair(self, names: str) -> tuple[Tensor, Tensor]:
+        """Two of q, k and v, by a text such as "qk"."""
+        first, second = names[0], names[1]
+        return getattr(self, first), getattr(self, second)
+
     def softmax(self, a: Tensor, b: Tensor, bias: Tensor | None = None, scale: float | None = None) -> Tensor:
         """softmax(s · a·bᵀ + bias)·v, with s = C^-½ unless given, (B, heads, L, C)."""
         return F.scaled_dot_product_attention(a, b, self.v, attn_mask=bias, scale=scale)
@@ -249,15 +250,20 @@ class Guide:
             yield
 
 
+def summed(parts: Sequence[Tensor]) -> Tensor:
+    """The sum of tensors of one shape; a single one is handed on as it is."""
+    return parts[0] if len(parts) == 1 else torch.stack(list(parts)).sum(0)
+
+
 def cosines(x: Tensor) -> Tensor:
-    """Cosines between the tokens of each image, (B, N, D) → (B, N, N) float32."""
+    """Cosines between the tokens of each image, or of each of its heads, (…, N, D) → (…, N, N) float32."""
     unit = F.normalize(x.float(), dim=-1)
     with torch.autocast(unit.device.type, enabled=False):  # or autocast would undo the float()
         return unit @ unit.mT
 
 
 def above_mean(similarity: Tensor, gamma: float, shift: float = 1.0, mean: float | None = None) -> Tensor:
-    """softmax(γ(S − shift · mean S), entries < 0 → −∞) of similarities (B, N, N), by default the mean over each image's entries.
+    """softmax(γ(S − shift · mean S), entries < 0 → −∞) of similarities (…, N, N), by default the mean over each image's entries.
 
     A patch always listens to itself, so that a picture of one texture leaves no empty row.
     """

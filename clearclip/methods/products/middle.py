@@ -9,7 +9,7 @@ from torch import Tensor
 
 from clearclip.errors import UserError
 from clearclip.methods.products.product import Product, pairs_of
-from clearclip.methods.trunk import Attended, scaled
+from clearclip.methods.trunk import Attended, scaled, summed
 
 
 @dataclass(frozen=True, repr=False)
@@ -43,7 +43,6 @@ class Middle(Product):
         values = []
         for layer in self.layers(trunk.model.depth):
             block = trunk.attended(layer)
-            of = {"q": block.q[:, :, left_out:], "k": block.k[:, :, left_out:], "v": block.v[:, :, left_out:]}
-            parts = [seen.softmax(of[pair[0]], of[pair[1]]) for pair in pairs_of(self.pairs)]
-            values.append(parts[0] if len(parts) == 1 else torch.stack(parts).sum(0))
+            pairs = [block.pair(names) for names in pairs_of(self.pairs)]
+            values.append(summed([seen.softmax(a[:, :, left_out:], b[:, :, left_out:]) for a, b in pairs]))
         return torch.stack(values).mean(0)

@@ -33,7 +33,7 @@ class Oracle(Product):
 
     def __call__(self, seen: Attended) -> Tensor:
         """A·v, (B, heads, L, C)."""
-        truth, of = seen.tokens.trunk.truth, {"q": seen.q, "k": seen.k, "v": seen.v}
+        truth = seen.tokens.trunk.truth
         if truth is None:
             raise UserError(
                 f"{self} has to be told the true label of every pixel: DenseEncoder.encode(…, truth=labels)."
@@ -42,4 +42,4 @@ class Oracle(Product):
         same = labels[:, :, None] == labels[:, None]  # (B, N, N)
         allowed = F.pad(same, (seen.prefix, 0, seen.prefix, 0))
         allowed[:, : seen.prefix] = True
-        return seen.softmax(of[self.pair[0]], of[self.pair[1]], bias=allowed[:, None])
+        return seen.softmax(*seen.pair(self.pair), bias=allowed[:, None])

@@ -9,20 +9,16 @@ from typing import ClassVar
 from torch import Tensor
 
 from clearclip.errors import UserError
+from clearclip.methods.part import Part
 from clearclip.methods.trunk import Attended
-from clearclip.methods.written import Written
-from clearclip.models.backbone import Backbone
 
 
 @dataclass(frozen=True, repr=False)
-class Product(Written, ABC):
+class Product(Part, ABC):
     """One affinity of the last block."""
 
     elsewhere: ClassVar[bool] = False  # its patches lie on the second model's grid, and no other token is there
     patches_only: ClassVar[bool] = False  # it speaks of patches, so the recipe must leave the CLS out
-    needs_guide: ClassVar[bool] = False  # a second model
-    takes_regions: ClassVar[bool] = False  # a label for every pixel, if somebody gives some
-    needs_truth: ClassVar[bool] = False  # the true label of every pixel
 
     @property
     def looks_around(self) -> bool:
@@ -32,17 +28,6 @@ class Product(Written, ABC):
     @abstractmethod
     def __call__(self, seen: Attended) -> Tensor:
         """A·v, (B, heads, L, C)."""
-
-    def layers(self, depth: int) -> list[int]:
-        """The blocks whose inputs it looks at, counted from 1, in a model of this depth."""
-        return []
-
-    def check(self, model: Backbone, guide: Backbone | None) -> None:
-        """Refuse a model that cannot serve, with `UserError`."""
-        if self.needs_guide and guide is None:
-            raise UserError(
-                f'{self} needs a second model, such as --proxy dino_vitb8, or proxy=clearclip.load("dino_vitb8").'
-            )
 
 
 def pairs_of(text: str) -> list[str]:

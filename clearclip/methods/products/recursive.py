@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from clearclip.errors import UserError
 from clearclip.methods.products.product import Product
-from clearclip.methods.trunk import Attended
+from clearclip.methods.trunk import Attended, above_mean, cosines
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,8 +31,5 @@ class Recursive(Product):
         """A·v, (B, heads, L, C)."""
         tokens = seen.tokens
         out = tokens.trunk.model.blocks[tokens.layer - 1].output(seen.softmax(seen.q, seen.k), seen.y)  # (B, L, D)
-        heads = F.normalize(out.float().unflatten(2, (seen.v.shape[1], -1)).transpose(1, 2), dim=-1)
-        with torch.autocast(heads.device.type, enabled=False):  # or autocast would undo the float()
-            cosine = heads @ heads.mT  # (B, heads, L, L)
-        weights = (self.gamma * cosine).masked_fill(cosine < 0, -math.inf).softmax(-1)
-        return weights.to(seen.v.dtype) @ seen.v
+        heads = out.unflatten(2, (seen.v.shape[1], -1)).transpose(1, 2)  # (B, heads, L, C)
+        return above_mean(cosines(heads), self.gamma, mean=0.0).to(seen.v.dtype) @ seen.v

@@ -11,7 +11,7 @@ from torch import Tensor
 from clearclip.errors import UserError
 from clearclip.methods.products.gaussian import gaussian
 from clearclip.methods.products.product import Product, pairs_of
-from clearclip.methods.trunk import Attended
+from clearclip.methods.trunk import Attended, summed
 
 BLUR = 5.0  # σ, in places of a row of patches …
 REACH = 31  # … of which so many are looked at
@@ -51,10 +51,8 @@ class SameLabel(Product):
         if self.near:
             bias = bias + gaussian(seen.grid, seen.prefix).to(bias)
         scale = self.temperature * (1 - self.weight) * seen.q.shape[-1] ** -0.5
-        of = {"q": seen.q, "k": seen.k, "v": seen.v}
         bias = bias[:, None].to(seen.v.dtype)  # (B, 1, L, L)
-        parts = [seen.softmax(of[pair[0]], of[pair[1]], bias, scale) for pair in pairs_of(self.pairs)]
-        return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
+        return summed([seen.softmax(*seen.pair(names), bias, scale) for names in pairs_of(self.pairs)])
 
 
 def same_label(labels: Tensor, grid: tuple[int, int]) -> Tensor:

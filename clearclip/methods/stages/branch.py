@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from clearclip.errors import UserError
-from clearclip.methods.affinity import attention_output, parse
+from clearclip.methods.affinity import attention_output, parse, parts
+from clearclip.methods.products.product import Product
 from clearclip.methods.stages.stage import Beside
 from clearclip.methods.trunk import Attended, Tokens, after
+from clearclip.models.backbone import Backbone
 
 
 @dataclass(frozen=True, repr=False)
@@ -33,12 +35,21 @@ class Branch(Beside):
     def __post_init__(self) -> None:
         if self.how not in ("sum", "mean") or not self.blocks:
             raise UserError(f"{self!r}: at least one block, and how is sum or mean.")
-        if self.affinity:
-            parse(self.affinity)
+        self._products  # noqa: B018  an affinity that cannot be read is refused here
 
     def layers(self, depth: int) -> list[int]:
-        """The blocks behind those that it adds up."""
-        return [layer + 1 for layer in self._blocks(depth)]
+        """The blocks behind those that it adds up, and what its own affinity looks at."""
+        own = [layer for product in self._products for layer in product.layers(depth)]
+        return [*(layer + 1 for layer in self._blocks(depth)), *own]
+
+    def check(self, model: Backbone, guide: Backbone | None) -> None:
+        """Refuse what its own affinity refuses."""
+        for product in self._products:
+            product.check(model, guide)
+
+    @property
+    def _products(self) -> list[Product]:
+        return parts(self.affinity) if self.affinity else []
 
     def _blocks(self, depth: int) -> list[int]:
         return [after(block, depth) for block in self.blocks]

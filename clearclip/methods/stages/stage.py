@@ -1,4 +1,4 @@
-"""What a stage of a recipe is: one step beside the last block's own knobs, in one of five places.
+"""What a stage of a recipe is: one step beside the last block's own knobs, in one of six places.
 
 A stage is a frozen dataclass of a few fields, its formula above its code: parameters at construction, data at call. It is
 written down as its own repr, such as `Aggregate(layer=9, cut=0.4)`, and read back by `clearclip.methods.written.read`.
@@ -16,37 +16,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clearclip.errors import UserError
+from clearclip.methods.part import Part
 from clearclip.methods.trunk import Attended, Guide, Tokens, Trunk
 from clearclip.methods.windows import PatchLogits
-from clearclip.methods.written import Written
 from clearclip.models.backbone import Backbone
 
 
 @dataclass(frozen=True, repr=False)
-class Stage(Written, ABC):
-    """One step of a recipe. What it needs beside the trunk is said here, so that a model that lacks it is refused early."""
+class Stage(Part, ABC):
+    """One step of a recipe."""
 
     alone: ClassVar[bool] = False  # leaves the CLS out of the last block
-    needs_cls: ClassVar[bool] = False
-    needs_guide: ClassVar[bool] = False  # a second model
-    takes_regions: ClassVar[bool] = False  # a label for every pixel, if somebody gives some
-    needs_truth: ClassVar[bool] = False  # the true label of every pixel
     needs_texts: ClassVar[bool] = False  # the names that are asked for
     needs_embedding: ClassVar[bool] = False  # the image embedding of the untouched model
     needs_empty: ClassVar[bool] = False  # what the prompts say without any name, where one name is asked for alone
-
-    def layers(self, depth: int) -> list[int]:
-        """The blocks whose inputs it looks at, counted from 1, in a model of this depth."""
-        return []
-
-    def check(self, model: Backbone, guide: Backbone | None) -> None:
-        """Refuse a model that cannot serve, with `UserError`."""
-        if self.needs_cls and not model.prefix_tokens:
-            raise UserError(f"{self} needs a CLS token, and {model.name} has none.")
-        if self.needs_guide and guide is None:
-            raise UserError(
-                f'{self} needs a second model, such as --proxy dino_vitb8, or proxy=clearclip.load("dino_vitb8").'
-            )
 
 
 class Before(Stage):
@@ -136,9 +119,8 @@ class Picture(NamedTuple):
 class Merged(Stage):
     """Changes what all windows of a picture gave together."""
 
-    keeps: ClassVar[bool] = (
-        False  # wants something of each crop; then it is the first stage after the windows are merged
-    )
+    # wants something of each crop, and is then the first stage after the windows are merged
+    keeps: ClassVar[bool] = False
     anew: ClassVar[bool] = False  # scores are made anew, from features of the whole picture
 
     def keep(self, x: Tensor, trunk: Trunk) -> Tensor | None:

@@ -20,7 +20,7 @@ from clearclip import load
 from clearclip.errors import UserError
 from clearclip.methods.dense import DenseEncoder
 from clearclip.methods.recipes import RECIPES, Recipe
-from clearclip.methods.stages import PatchesOnly, Repair
+from clearclip.methods.stages import Branch, PatchesOnly, Repair
 from clearclip.methods.stages.outliers import ChannelShare, LargeNorms, LocalOutliers, Rule, SeenByCls
 from clearclip.methods.trunk import Trunk
 
@@ -219,3 +219,12 @@ def test_shallow_and_batched(name):
     together = dense(model, images, name)
     alone = torch.cat([dense(model, image[None], name) for image in images])
     assert together.shape == (3, 80, model.project(torch.zeros(1, 1, model.width)).shape[-1]) and close(together, alone)
+
+
+@torch.inference_mode()
+def test_a_branch_reads_what_its_own_affinity_looks_at(clip):
+    """Also a block that nothing else of the recipe reads."""
+    branch = Branch(blocks=(2,), affinity="Similarity(layer=6)")
+    mine = Recipe("mine", "kk", False, False, stages=(PatchesOnly(), branch))
+    assert {3, 7, 12} == set(mine.reads_layers(12))
+    assert dense(clip, pictures(WIDE), mine).isfinite().all()
