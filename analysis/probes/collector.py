@@ -78,6 +78,7 @@ class Collector(Measurement[Decoded, Total]):
             "weights": self.model.weights.sha256,
             "precision": self.model.precision,
             "positions": self.model.resizing,
+            "interventions": self.model.interventions,
             "images": list_digest(self.entries),
             "image size": self.image_size or self.model.image_size,
             "batch size": self.batch_size,

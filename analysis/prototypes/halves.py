@@ -81,6 +81,7 @@ class Half(Measurement[Sample, T]):
             "weights": self.model.weights.sha256,
             "precision": self.model.precision,
             "positions": self.model.resizing,
+            "interventions": self.model.interventions,
             "data set": list_digest(self.task.dataset),
             "limit": self.task.limit,
             "layers": self.task.layers,

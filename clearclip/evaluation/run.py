@@ -179,6 +179,7 @@ class _Evaluation(Measurement[_Numbered, _Total]):
             "weights": model.weights.sha256,
             "precision": model.precision,
             "positions": model.resizing,
+            "interventions": model.interventions,
             "proxy": proxy and [proxy.architecture, proxy.weights.sha256, proxy.resizing],
             "data set": list_digest(self.dataset),
             "limit": self.limit,

@@ -20,7 +20,7 @@ from clearclip.methods.products import PARAMETRIC, Middle, Proxy
 from clearclip.methods.products.gaussian import gaussian
 from clearclip.methods.products.product import Product
 from clearclip.methods.trunk import Attended, summed
-from clearclip.methods.written import read
+from clearclip.written import read
 
 
 def _gem(seen: Attended, u: Tensor) -> Tensor:

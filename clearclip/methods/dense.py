@@ -12,12 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clearclip.errors import UserError
+from clearclip.interventions.change import Change
+from clearclip.interventions.view import intervene
 from clearclip.methods.affinity import Affinity, attention_output, product
 from clearclip.methods.graph import mean_cosine
 from clearclip.methods.recipe import Recipe
 from clearclip.methods.recipes import recipes
 from clearclip.methods.trunk import Attended, Guide, Trunk
-from clearclip.models.position import resized_by
+from clearclip.models.backbone import Backbone
 from clearclip.models.wrap import ModelLike, as_backbone
 
 
@@ -34,22 +36,22 @@ class Dense(NamedTuple):
 class DenseEncoder:
     """Patch features in the text space, for one or many recipes, from one pass through the trunk.
 
-    The blocks before the first one that a recipe changes run once, and once more for each other way to resize positions.
-    q, k, v, each A·v and each projected attention output are computed once and shared by all recipes; residual, α and β are
-    sums of what is there.
+    X
+      q, k, v, each A·v and each projected attention output are computed once and shared by all recipes; residual, α and β are
+      sums of what is there.
 
-    Args:
-        model: a `Backbone` with a text space, a live module, or a name.
-        methods: names of recipes, or `Recipe`s.
-        proxy: a second model for recipes that take their affinity from one (`proxyclip`).
+      Args:
+          model: a `Backbone` with a text space, a live module, or a name.
+          methods: names of recipes, or `Recipe`s.
+          proxy: a second model for recipes that take their affinity from one (`proxyclip`).
 
-    Raises:
-        UserError: the model cannot serve a recipe, and why.
+      Raises:
+          UserError: the model cannot serve a recipe, and why.
 
-    >>> import clearclip
-    >>> encoder = DenseEncoder(clearclip.load("clip_vitb32", random=True), ["clip", "clearclip"])
-    >>> {name: tuple(features.shape) for name, features in encoder(torch.zeros(2, 3, 96, 64)).items()}
-    {'clip': (2, 6, 512), 'clearclip': (2, 6, 512)}
+      >>> import clearclip
+      >>> encoder = DenseEncoder(clearclip.load("clip_vitb32", random=True), ["clip", "clearclip"])
+      >>> {name: tuple(features.shape) for name, features in encoder(torch.zeros(2, 3, 96, 64)).items()}
+      {'clip': (2, 6, 512), 'clearclip': (2, 6, 512)}
     """
 
     def __init__(self, model: ModelLike, methods: Iterable[str | Recipe], proxy: ModelLike | None = None) -> None:
@@ -61,9 +63,7 @@ class DenseEncoder:
             self._check(recipe)
         if self.proxy is not None and not any(recipe.needs_guide for recipe in self.recipes):
             raise UserError(f"none of the recipes looks at a second model: leave out the proxy {self.proxy.name}.")
-        self._models = {
-            recipe.resize_positions: resized_by(self.model, recipe.resize_positions) for recipe in self.recipes
-        }
+        self._models = {_view(recipe): self._seen_by(recipe) for recipe in self.recipes}
         self._layers = sorted({layer for recipe in self.recipes for layer in recipe.reads_layers(self.model.depth)})
 
     def _check(self, recipe: Recipe) -> None:
@@ -83,6 +83,11 @@ class DenseEncoder:
             raise UserError(
                 f"recipe {recipe.name}: a proxy's patches lie on another grid, so nothing can be added to them."
             )
+
+    def _seen_by(self, recipe: Recipe) -> Backbone:
+        """The model as a recipe looks at it: with its positions, and its interventions."""
+        model = self.model.resized(recipe.resize_positions)
+        return intervene(model, recipe.changes, model.name) if recipe.changes else model
 
     def grid(self, name: str, image_size: tuple[int, int]) -> tuple[int, int]:
         """Rows and columns of a recipe's patch features for images of (height, width) pixels."""
@@ -124,15 +129,15 @@ class DenseEncoder:
             mean_similarity: see `Trunk`.
             empty: what the prompts say without any name, (E,), for recipes that ask for it.
         """
-        inputs = {way: model.block_inputs(images, self._layers) for way, model in self._models.items()}
+        inputs = {view: model.block_inputs(images, self._layers) for view, model in self._models.items()}
         guide = None if self.proxy is None else Guide(self.proxy, images, self.model)  # in its own precision
         with self.model.autocast():
             passes = {
-                way: _Shared(
+                view: _Shared(
                     Trunk(
                         model,
                         images,
-                        inputs[way],
+                        inputs[view],
                         guide,
                         regions,
                         truth,
@@ -142,12 +147,12 @@ class DenseEncoder:
                         mean_similarity=mean_similarity,
                     )
                 )
-                for way, model in self._models.items()
+                for view, model in self._models.items()
             }
             done: dict[Recipe, tuple[Tensor, Tensor | None]] = {}
             result, measured, kept = {}, {}, {}
             for recipe in self.recipes:
-                shared = passes[recipe.resize_positions]
+                shared = passes[_view(recipe)]
                 if recipe.nameless not in done:
                     done[recipe.nameless] = self._features(shared, recipe)
                 result[recipe.name], keepsake = done[recipe.nameless]
@@ -155,7 +160,7 @@ class DenseEncoder:
                     kept[recipe.name] = keepsake
                 if norms:
                     measured[recipe.name] = shared.norms(recipe)
-        trunks = {recipe.name: passes[recipe.resize_positions].trunk for recipe in self.recipes}
+        trunks = {recipe.name: passes[_view(recipe)].trunk for recipe in self.recipes}
         return Dense(result, measured, kept, trunks)
 
     def mean_similarities(self, images: Tensor) -> list[float]:
@@ -168,7 +173,7 @@ class DenseEncoder:
         if recipe.pipeline:
             x, prefix = shared.staged(recipe), 0
         else:
-            x, prefix = shared.stream(recipe), 0 if recipe.elsewhere else self.model.prefix_tokens
+            x, prefix = shared.stream(recipe), 0 if recipe.elsewhere else shared.model.prefix_tokens
         keepsakes = [
             keepsake for stage in recipe.merged if (keepsake := stage.keep(x[:, prefix:], shared.trunk)) is not None
         ]
@@ -178,6 +183,11 @@ class DenseEncoder:
         if recipe.cls_weight:
             patches = patches + recipe.cls_weight * features[:, :1]
         return patches, keepsakes[0] if keepsakes else None
+
+
+def _view(recipe: Recipe) -> tuple[str, tuple[Change, ...]]:
+    """Recipes of equal views share the trunk."""
+    return recipe.resize_positions, recipe.changes
 
 
 class _Shared:
@@ -223,7 +233,7 @@ class _Shared:
         x = attend(seen)
         self._staged[recipe.nameless] = x[:, left_out:]
         if recipe.residual:
-            x = x + tokens.x[:, tokens.x.shape[1] - x.shape[1] :]
+            x = block.summed(x + tokens.x[:, tokens.x.shape[1] - x.shape[1] :])
         if recipe.ffn:
             x = x + block.ffn(x)
         x = after(x[:, left_out:], tokens.x[:, :1])
@@ -253,7 +263,7 @@ class _Shared:
         elif recipe.stream > 1:
             x = self.inputs[last - recipe.stream + 1].x
             for layer in range(last - recipe.stream + 1, last + 1):
-                x = x + recipe.alpha * self.x_attn(layer, recipe.terms)
+                x = self.model.blocks[layer - 1].summed(x + recipe.alpha * self.x_attn(layer, recipe.terms))
         else:
             x = self.residual(last, recipe)
             if recipe.alpha:
@@ -262,6 +272,7 @@ class _Shared:
                     if recipe.alpha == 1
                     else recipe.alpha * self.x_attn(last, recipe.terms)
                 )
+            x = self.model.blocks[last - 1].summed(x)
         return x + self.model.blocks[last - 1].ffn(x) if recipe.ffn else x
 
     def residual(self, layer: int, recipe: Recipe) -> Tensor:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from clearclip.errors import UserError
-from clearclip.methods.written import Written
 from clearclip.models.backbone import Backbone
+from clearclip.written import Written
 
 
 @dataclass(frozen=True, repr=False)

@@ -17,9 +17,11 @@ from typing import Any
 import xarray as xr
 
 from clearclip.errors import UserError
+from clearclip.interventions.change import Change
 from clearclip.methods import stages
 from clearclip.methods.affinity import Affinity, parse, parts, split
 from clearclip.methods.products.product import Product
+from clearclip.methods.stages.intervene import Intervene
 from clearclip.methods.stages.stage import After, Before, Beside, Labeling, Merged, Scoring, Stage
 from clearclip.models.position import WAYS
 
@@ -164,6 +166,11 @@ class Recipe:
     def labeling(self) -> list[Labeling]:
         """The stages that change the labels of a picture."""
         return [stage for stage in self.stages if isinstance(stage, Labeling)]
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """What is changed inside the model for it."""
+        return tuple(stage.change for stage in self.stages if isinstance(stage, Intervene))
 
     @property
     def joins_normed(self) -> bool:

@@ -169,9 +169,10 @@ class Backbone(ABC):
     def _run(self, images: Tensor) -> object:
         """Run the trunk over (B, 3, H, W)."""
 
+    @property
     @abstractmethod
-    def final_norm(self, x: Tensor) -> Tensor:
-        """The norm after the last block, (B, L, D) → (B, L, D)."""
+    def final_norms(self) -> Sequence[nn.Module]:
+        """The norms after the last block, in their order; modules that do nothing may be among them."""
 
     @abstractmethod
     def transform(self, image_size: int | None = None) -> Callable[[Image.Image], Tensor]:
@@ -202,6 +203,25 @@ class Backbone(ABC):
             "python -m analysis.prototypes, which needs no text."
         )
 
+    def project_linearly(self, x: Tensor) -> Tensor:
+        """What of `project` is linear in x, with its constant, (B, L, D) → (B, L, E): all of it, but for pools with an FFN."""
+        return self.project(x)
+
+    def resized(self, way: str) -> Backbone:
+        """The same model with its position embedding resized in another way.
+
+        Args:
+            way: one of `clearclip.models.position.WAYS`; empty for the model as it is.
+
+        Raises:
+            UserError: the model's library resizes for itself.
+        """
+        if not way:
+            return self
+        raise UserError(
+            f"resize_positions {way}: {self.name} has its positions resized by its own library; leave it out."
+        )
+
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """The text tower's embeddings, not yet of length 1.
 
@@ -220,7 +240,18 @@ class Backbone(ABC):
         """Those of some class names that hold words which the text tower was never trained on."""
         return []
 
+    @property
+    def interventions(self) -> str:
+        """What is changed inside the model while it runs, as text; nothing in a model as its library runs it."""
+        return ""
+
     # the same for all ------------------------------------------------------------------------------------------------
+
+    def final_norm(self, x: Tensor) -> Tensor:
+        """The norm after the last block, (B, L, D) → (B, L, D)."""
+        for norm in self.final_norms:
+            x = norm(x)
+        return x
 
     @property
     def resizing(self) -> str:

@@ -15,7 +15,7 @@ from transformers.models.blip.modeling_blip import BlipEncoderLayer
 
 from clearclip.errors import UserError
 from clearclip.models.backbone import Live, Plan
-from clearclip.models.block import Block, Site, join_heads, split_heads
+from clearclip.models.block import Block, Site, Writer, join_heads, split_heads
 from clearclip.models.hub import fetch
 from clearclip.models.open_clip import evaluation_transform
 from clearclip.models.position import FixedGridBackbone
@@ -112,8 +112,9 @@ class BlipBackbone(FixedGridBackbone):
     def _run(self, images: Tensor) -> object:
         return self._run_on_grid(images, "embeddings.position_embedding")
 
-    def final_norm(self, x: Tensor) -> Tensor:
-        return self.vit.post_layernorm(x)
+    @property
+    def final_norms(self) -> Sequence[nn.Module]:
+        return [self.vit.post_layernorm]
 
     def project(self, x: Tensor) -> Tensor:
         return self.model.vision_proj(x)
@@ -147,6 +148,14 @@ class BlipBlock(Block):
     def attention(self) -> Any:
         return self.module.self_attn
 
+    @property
+    def attention_writer(self) -> Writer:
+        return Writer(self.attention.projection)
+
+    @property
+    def ffn_writer(self) -> Writer:
+        return Writer(self.module.mlp.fc2)
+
     def norm1(self, x: Tensor) -> Tensor:
         return self.module.layer_norm1(x)
 
@@ -154,7 +163,7 @@ class BlipBlock(Block):
         return split_heads(self.attention.qkv(y), self.attention.num_heads)
 
     def output(self, values: Tensor, y: Tensor) -> Tensor:
-        return self.attention.projection(join_heads(values))
+        return self.attention_writer(join_heads(values))
 
     def ffn(self, x: Tensor) -> Tensor:
         return self.module.mlp(self.module.layer_norm2(x))

@@ -1,11 +1,13 @@
-"""One view on a transformer block of any library: its three sites, its q, k, v, its output projection, its FFN.
+"""One view on a transformer block of any library: its three sites, its q, k, v, what heads and neurons write, its FFN.
 
-A library's view is data plus four short functions. Nothing here changes a model: the views only read its modules.
+A library's view is data plus six short functions. Nothing here changes a model: the views only read its modules.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -21,6 +23,44 @@ class Site(NamedTuple):
 
     module: str
     end: str  # "input" or "output"
+
+
+class Writer(NamedTuple):
+    """What brings heads or neurons to the stream: a linear module, and the LayerScale behind it (D,) if there is one."""
+
+    module: nn.Linear
+    scale: Tensor | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """What its inputs (B, L, inputs) add to the stream, (B, L, D)."""
+        return self.scaled(self.module(x))
+
+    def scaled(self, x: Tensor) -> Tensor:
+        """LayerScale, where there is one, (B, L, D)."""
+        return x if self.scale is None else x * self.scale
+
+    def toward(self, directions: Tensor) -> Tensor:
+        """What the inputs of the module add along some directions of the stream, (…, D, T) → (…, inputs, T)."""
+        return self.module.weight.mT.to(directions.dtype) @ self._scaled(directions)
+
+    def bias_toward(self, directions: Tensor) -> Tensor:
+        """What its bias adds along them, (…, D, T) → (…, T)."""
+        bias = self.module.bias
+        scaled = self._scaled(directions)
+        return scaled.sum(-2) * 0 if bias is None else (bias.to(directions.dtype)[:, None] * scaled).sum(-2)
+
+    def _scaled(self, directions: Tensor) -> Tensor:
+        return directions if self.scale is None else self.scale.to(directions.dtype)[:, None] * directions
+
+    @contextmanager
+    def inputs(self) -> Iterator[list[Tensor]]:
+        """Inside, what the module is given, call by call, (B, L, inputs)."""
+        seen: list[Tensor] = []
+        handle = self.module.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+        try:
+            yield seen
+        finally:
+            handle.remove()
 
 
 @dataclass(frozen=True)
@@ -64,6 +104,16 @@ class Block(ABC):
         """The library's attention module."""
         return self.module.attn
 
+    @property
+    @abstractmethod
+    def attention_writer(self) -> Writer:
+        """What writes the heads' A·v to the stream; its inputs are the heads side by side."""
+
+    @property
+    @abstractmethod
+    def ffn_writer(self) -> Writer:
+        """What writes the FFN's neurons to the stream; its inputs are the neurons."""
+
     @abstractmethod
     def norm1(self, x: Tensor) -> Tensor:
         """LN1, what q, k and v are computed from, (B, L, D) → (B, L, D)."""
@@ -95,6 +145,10 @@ class Block(ABC):
     @abstractmethod
     def ffn(self, x: Tensor) -> Tensor:
         """What the FFN adds to the stream x: FFN(LN2(x)), (B, L, D) → (B, L, D)."""
+
+    def summed(self, x: Tensor) -> Tensor:
+        """X_sum as the block hands it on: what it is given, unless a view changes it, (B, L, D) → (B, L, D)."""
+        return x
 
     def forward(self, x: Tensor, rope: Tensor | None = None) -> Tensor:
         """The library's own block, run as it is, (B, L, D) → (B, L, D)."""

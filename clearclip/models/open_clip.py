@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from clearclip.errors import UserError, closest
 from clearclip.models.backbone import Backbone, Live, Plan
-from clearclip.models.block import Block, Site, join_heads, split_heads
+from clearclip.models.block import Block, Site, Writer, join_heads, split_heads
 from clearclip.models.hub import fetch, quiet
 from clearclip.models.position import FixedGridBackbone
 from clearclip.models.timm import TimmBackbone
@@ -187,8 +187,9 @@ class OpenClipBackbone(OpenClipModel, FixedGridBackbone):
     def _run(self, images: Tensor) -> object:
         return self._run_on_grid(images, "positional_embedding")
 
-    def final_norm(self, x: Tensor) -> Tensor:
-        return self.vit.ln_post(x)
+    @property
+    def final_norms(self) -> Sequence[nn.Module]:
+        return [self.vit.ln_post]
 
     def project(self, x: Tensor) -> Tensor:
         return x @ self.vit.proj if self.has_projection else super().project(x)
@@ -210,13 +211,21 @@ class OpenClipTimmBackbone(OpenClipModel, TimmBackbone):
     def has_projection(self) -> bool:
         return True
 
-    def final_norm(self, x: Tensor) -> Tensor:
-        return self.vit.fc_norm(self.vit.norm(x))
+    @property
+    def final_norms(self) -> Sequence[nn.Module]:
+        return [self.vit.norm, self.vit.fc_norm]
 
     def project(self, x: Tensor) -> Tensor:
         if self.vit.attn_pool is not None:  # SigLIP: each patch is pooled as if the picture had no other
             x = self.vit.attn_pool(x.flatten(0, 1)[:, None]).unflatten(0, x.shape[:2])
         return self.model.visual.head(self.vit.head(x))
+
+    def project_linearly(self, x: Tensor) -> Tensor:
+        pool = self.vit.attn_pool
+        if pool is None:
+            return self.project(x)
+        values = pool.kv(x).chunk(2, dim=-1)[1]  # a patch alone listens to itself: the pool is its value, projected
+        return self.model.visual.head(self.vit.head(pool.proj(values)))
 
 
 @dataclass(frozen=True)
@@ -226,6 +235,14 @@ class OpenClipBlock(Block):
     classes: ClassVar = (ResidualAttentionBlock,)
     sites: ClassVar = {"X_res": Site("", "input"), "X_attn": Site("ls_1", "output"), "X_sum": Site("ln_2", "input")}
 
+    @property
+    def attention_writer(self) -> Writer:
+        return Writer(self.attention.out_proj, getattr(self.module.ls_1, "gamma", None))
+
+    @property
+    def ffn_writer(self) -> Writer:
+        return Writer(self.module.mlp.c_proj, getattr(self.module.ls_2, "gamma", None))
+
     def norm1(self, x: Tensor) -> Tensor:
         return self.module.ln_1(x)
 
@@ -234,7 +251,7 @@ class OpenClipBlock(Block):
         return split_heads(F.linear(y, attn.in_proj_weight, attn.in_proj_bias), attn.num_heads)
 
     def output(self, values: Tensor, y: Tensor) -> Tensor:
-        return self.module.ls_1(self.attention.out_proj(join_heads(values)))
+        return self.attention_writer(join_heads(values))
 
     def ffn(self, x: Tensor) -> Tensor:
-        return self.module.ls_2(self.module.mlp(self.module.ln_2(x)))
+        return self.ffn_writer.scaled(self.module.mlp(self.module.ln_2(x)))

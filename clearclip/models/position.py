@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 
-from clearclip.errors import UserError
 from clearclip.models.backbone import Backbone
 
 WAYS: dict[str, dict[str, Any]] = {  # how some methods' own code resizes, to a size
@@ -85,21 +84,6 @@ class FixedGridBackbone(Backbone):
         )  # each time, for the weights may be in training
         return functional_call(self.vit, {name: resized.reshape(*embedding.shape[:-2], *resized.shape)}, (images,))
 
-
-def resized_by(model: Backbone, way: str) -> Backbone:
-    """The same model with its position embedding resized in another way.
-
-    Args:
-        model: any; its own view and weights stay as they are.
-        way: one of `WAYS`; empty for the model as it is.
-
-    Raises:
-        UserError: the model's library resizes for itself.
-    """
-    if not way:
-        return model
-    if not isinstance(model, FixedGridBackbone):
-        raise UserError(
-            f"resize_positions {way}: {model.name} has its positions resized by its own library; leave it out."
-        )
-    return replace(model, way=way)
+    def resized(self, way: str) -> Backbone:
+        """The same model with its position embedding resized in another way; its own view and weights stay as they are."""
+        return replace(self, way=way) if way else self

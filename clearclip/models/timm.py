@@ -23,7 +23,7 @@ from torch.func import functional_call
 
 from clearclip.errors import UserError, closest
 from clearclip.models.backbone import Backbone, Live, Plan
-from clearclip.models.block import Block, Site, join_heads, split_heads
+from clearclip.models.block import Block, Site, Writer, join_heads, split_heads
 from clearclip.models.position import interpolate
 
 
@@ -193,8 +193,9 @@ class TimmBackbone(Backbone):
             with made_for_grid(self.vit, grid):
                 return functional_call(self.vit, {"pos_embed": resized}, (images,))
 
-    def final_norm(self, x: Tensor) -> Tensor:
-        return self.vit.norm(x)
+    @property
+    def final_norms(self) -> Sequence[nn.Module]:
+        return [self.vit.norm]
 
     def transform(self, image_size: int | None = None) -> Callable[[Image.Image], Tensor]:
         config = dict(self.preprocessing)
@@ -214,6 +215,14 @@ class TimmBlock(Block):
         "X_attn": Site("drop_path1", "output"),
         "X_sum": Site("norm2", "input"),
     }
+
+    @property
+    def attention_writer(self) -> Writer:
+        return Writer(self.attention.proj, self._gamma(1))
+
+    @property
+    def ffn_writer(self) -> Writer:
+        return Writer(self.module.mlp.fc2, self._gamma(2))
 
     def norm1(self, x: Tensor) -> Tensor:
         return self.module.norm1(x)
@@ -253,15 +262,12 @@ class TimmBlock(Block):
         x = attn.norm(join_heads(values))
         if attn.gate is not None:
             x = x * attn.gate(y).sigmoid()
-        return self._scale(attn.proj(x), 1)
+        return self.attention_writer(x)
 
     def ffn(self, x: Tensor) -> Tensor:
-        return self._scale(self.module.mlp(self.module.norm2(x)), 2)
+        return self.ffn_writer.scaled(self.module.mlp(self.module.norm2(x)))
 
-    def _scale(self, x: Tensor, which: int) -> Tensor:
+    def _gamma(self, which: int) -> Tensor | None:
         """LayerScale: a module in `Block`, a bare parameter in `EvaBlock`, absent in most."""
         layer_scale = getattr(self.module, f"ls{which}", None)
-        gamma = getattr(self.module, f"gamma_{which}", None)
-        if layer_scale is not None:
-            return layer_scale(x)
-        return x if gamma is None else gamma * x
+        return getattr(self.module, f"gamma_{which}", getattr(layer_scale, "gamma", None))

@@ -124,6 +124,7 @@ ABOUT_MODEL = {
     **dict.fromkeys(("architecture", "weights", "weights_sha256"), Variable(("model",), TEXT)),
     "random_weights": Variable(("model",), SWITCH),
     "positions": Variable(("model",), TEXT, needed=False),  # which files of the first release lack
+    "interventions": Variable(("model",), TEXT, needed=False),  # likewise
     **dict.fromkeys(("precision", "preprocessing"), Variable(("model",), TEXT)),
     "patch_size": Variable(("model",), replace(WHOLE, low=1), "pixels"),
     "prefix_tokens": Variable(("model",), WHOLE),

@@ -72,6 +72,7 @@ def about_model(model: Backbone) -> dict[str, object]:
         "random_weights": model.weights.random,
         "precision": model.precision,
         "positions": model.resizing,
+        "interventions": model.interventions,
         "preprocessing": str(model.preprocessing),
         "patch_size": model.patch_size,
         "prefix_tokens": model.prefix_tokens,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from clearclip.interventions.text import CHANGES
 from clearclip.methods.stages.aggregate import Aggregate, AggregateAfter
 from clearclip.methods.stages.aggregate_whole import AggregateWhole
 from clearclip.methods.stages.alone import PatchesOnly
 from clearclip.methods.stages.branch import Branch
 from clearclip.methods.stages.cls import AddCls
 from clearclip.methods.stages.first_pass import FirstPass
+from clearclip.methods.stages.intervene import Intervene
 from clearclip.methods.stages.merge import MergeRegions
 from clearclip.methods.stages.outliers import RULES
 from clearclip.methods.stages.pamr import Pamr
@@ -19,7 +21,7 @@ from clearclip.methods.stages.scga import Scga
 from clearclip.methods.stages.stage import Stage
 from clearclip.methods.stages.surgery import Surgery
 from clearclip.methods.stages.vote import Vote
-from clearclip.methods.written import read as read_written
+from clearclip.written import read as read_written
 
 __all__ = [
     "STAGES",
@@ -29,6 +31,7 @@ __all__ = [
     "AggregateWhole",
     "Branch",
     "FirstPass",
+    "Intervene",
     "MergeRegions",
     "Pamr",
     "PatchesOnly",
@@ -52,6 +55,7 @@ STAGES: dict[str, type[Stage]] = {
         AggregateWhole,
         Branch,
         FirstPass,
+        Intervene,
         MergeRegions,
         Pamr,
         PatchesOnly,
@@ -81,5 +85,5 @@ def read(text: str) -> tuple[Stage, ...]:
     >>> read("PatchesOnly(), AddCls(weight=0.5)")
     (PatchesOnly(), AddCls(weight=0.5))
     """
-    stages: tuple[Stage, ...] = read_written(f"({text},)", {**STAGES, **RULES}) if text else ()
+    stages: tuple[Stage, ...] = read_written(f"({text},)", {**STAGES, **RULES, **CHANGES}) if text else ()
     return stages

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from clearclip.errors import UserError
 from clearclip.methods.trunk import Tokens
-from clearclip.methods.written import Written
+from clearclip.written import Written
 
 
 @dataclass(frozen=True, repr=False)

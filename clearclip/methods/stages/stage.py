@@ -1,7 +1,7 @@
 """What a stage of a recipe is: one step beside the last block's own knobs, in one of six places.
 
 A stage is a frozen dataclass of a few fields, its formula above its code: parameters at construction, data at call. It is
-written down as its own repr, such as `Aggregate(layer=9, cut=0.4)`, and read back by `clearclip.methods.written.read`.
+written down as its own repr, such as `Aggregate(layer=9, cut=0.4)`, and read back by `clearclip.written.read`.
 """
 
 from __future__ import annotations

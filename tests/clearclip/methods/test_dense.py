@@ -747,13 +747,13 @@ def test_a_recipe_with_positions_of_its_own_has_a_trunk_of_its_own(clip, name, w
     assert torch.equal(result[name], dense(clip, images, name))
     assert torch.equal(result["clearclip"], dense(clip, images, "clearclip"))
     assert not close(result[name], result[own], 1e-3)
-    assert torch.equal(result[own], dense(position.resized_by(clip, way), images, name))
+    assert torch.equal(result[own], dense(clip.resized(way), images, name))
     square = pictures(SQUARE)  # the model's own grid, where nothing is resized
     assert torch.equal(dense(clip, square, own), dense(clip, square, name))
 
 
 def test_positions_that_cannot_be_resized_otherwise(dino):
     with pytest.raises(UserError, match="own library"):
-        position.resized_by(dino, "bilinear")
+        dino.resized("bilinear")
     with pytest.raises(UserError, match="antialias or bilinear"):
         recipe("gem resize_positions=mine")

@@ -9,7 +9,7 @@ from torchvision.transforms import Compose, Resize, ToTensor
 
 from clearclip.errors import UserError
 from clearclip.models.backbone import Backbone, Plan
-from clearclip.models.block import Block, Site, join_heads, split_heads
+from clearclip.models.block import Block, Site, Writer, join_heads, split_heads
 
 MEAN_AND_STD = {"mean": (0.5, 0.25, 0.125), "std": (0.5, 1.0, 2.0)}
 
@@ -62,6 +62,14 @@ class ToyBlock(Block):
     classes: ClassVar = (ToyLayer,)
     sites: ClassVar = {"X_res": Site("", "input"), "X_attn": Site("attn", "output"), "X_sum": Site("after", "input")}
 
+    @property
+    def attention_writer(self):
+        return Writer(self.attention.proj)
+
+    @property
+    def ffn_writer(self):
+        return Writer(self.module.mlp[2])
+
     def norm1(self, x):
         return self.module.before(x)
 
@@ -93,8 +101,9 @@ class ToyBackbone(Backbone):
     def _run(self, images):
         return self.model(images)
 
-    def final_norm(self, x):
-        return self.model.norm(x)
+    @property
+    def final_norms(self):
+        return [self.model.norm]
 
     def transform(self, image_size=None):
         size = image_size or self.image_size
