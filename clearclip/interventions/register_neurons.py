@@ -36,14 +36,16 @@ def find_register_neurons(
     seen = 0
     for image in images:
         with ExitStack() as stack:
-            activations = [stack.enter_context(block.ffn_writer.inputs()) for block in model.blocks[:last]]
+            activations: list[Tensor] = []  # of each layer (1, L, M)
+            for block in model.blocks[:last]:
+                stack.enter_context(block.ffn_writer.watched(activations.append))
             behind = model.block_inputs(image[None], [last + 1])[last + 1].x if last < model.depth else None
             if behind is None:
                 raise UserError(f"layer {last}: outliers are looked for after one of the layers 1 … {model.depth - 1}.")
         lengths = behind[0, model.prefix_tokens :].float().norm(dim=-1)  # (N,)
         outliers = (lengths > times * lengths.median()).nonzero()[:, 0] + model.prefix_tokens
         if len(outliers):
-            means = [given[0][0, outliers].float().abs().mean(0) for given in activations]  # of each layer (M,)
+            means = [given[0, outliers].float().abs().mean(0) for given in activations]  # of each layer (M,)
             total = [a + b for a, b in zip(total, means, strict=True)] if total else means
             seen += 1
     if not seen:

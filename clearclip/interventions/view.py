@@ -209,9 +209,13 @@ class ChangedBlock(Block):
         with self._without_positions():
             return self.of.qkv(y, rope)
 
+    def gathered(self, values: Tensor, y: Tensor) -> Tensor:
+        """What is left of the heads, (B, L, heads · C)."""
+        return self.of.gathered(self._changed("heads", values), y)
+
     def output(self, values: Tensor, y: Tensor) -> Tensor:
         """X_attn of what is left of the heads, changed, (B, L, D)."""
-        return self._changed("X_attn", self.of.output(self._changed("heads", values), y))
+        return self._changed("X_attn", super().output(values, y))
 
     def summed(self, x: Tensor) -> Tensor:
         """X_sum, changed, (B, L, D)."""

@@ -384,14 +384,24 @@ class Backbone(ABC):
         Raises:
             UserError: a layer is out of range, or H or W is not a multiple of the patch size.
         """
-        numbers = self.layers(layers)
         inputs: dict[int, BlockInput] = {}
-        with _on_block_inputs(self, numbers, inputs.__setitem__, stop_at=max(numbers)):
+        self.run_until(images, self.layers(layers), inputs.__setitem__)
+        return inputs
+
+    def run_until(self, images: Tensor, layers: Sequence[int], see: Callable[[int, BlockInput], None]) -> None:
+        """Run the trunk up to the last of some blocks, which does not run, and hand on their inputs the moment they exist.
+
+        Args:
+            images: normalized, (B, 3, H, W).
+            layers: counted 1 … depth.
+            see: is called with each layer and its input.
+        """
+        with _on_block_inputs(self, layers, see, stop_at=max(layers)):
             try:
                 self(images)
             except _EnoughSeen:
-                return inputs
-        raise RuntimeError(f"{self.name}: block {max(numbers)} was never reached")
+                return
+        raise RuntimeError(f"{self.name}: block {max(layers)} was never reached")
 
     def last_tokens(self, images: Tensor) -> Tensor:
         """All tokens after the last block and the final norm, (B, 3, H, W) → (B, L, D)."""

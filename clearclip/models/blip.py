@@ -15,7 +15,7 @@ from transformers.models.blip.modeling_blip import BlipEncoderLayer
 
 from clearclip.errors import UserError
 from clearclip.models.backbone import Live, Plan
-from clearclip.models.block import Block, Site, Writer, join_heads, split_heads
+from clearclip.models.block import Block, Site, Writer, split_heads
 from clearclip.models.hub import fetch
 from clearclip.models.open_clip import evaluation_transform
 from clearclip.models.position import FixedGridBackbone
@@ -161,9 +161,6 @@ class BlipBlock(Block):
 
     def qkv(self, y: Tensor, rope: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         return split_heads(self.attention.qkv(y), self.attention.num_heads)
-
-    def output(self, values: Tensor, y: Tensor) -> Tensor:
-        return self.attention_writer(join_heads(values))
 
     def ffn(self, x: Tensor) -> Tensor:
         return self.module.mlp(self.module.layer_norm2(x))

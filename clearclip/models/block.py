@@ -6,7 +6,7 @@ A library's view is data plus six short functions. Nothing here changes a model:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -53,12 +53,11 @@ class Writer(NamedTuple):
         return directions if self.scale is None else self.scale.to(directions.dtype)[:, None] * directions
 
     @contextmanager
-    def inputs(self) -> Iterator[list[Tensor]]:
-        """Inside, what the module is given, call by call, (B, L, inputs)."""
-        seen: list[Tensor] = []
-        handle = self.module.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    def watched(self, see: Callable[[Tensor], None]) -> Iterator[None]:
+        """Inside, `see` is handed what the module is given, call by call, (B, L, inputs)."""
+        handle = self.module.register_forward_pre_hook(lambda module, args: see(args[0]))
         try:
-            yield seen
+            yield
         finally:
             handle.remove()
 
@@ -130,7 +129,10 @@ class Block(ABC):
             q, k and v, each (B, heads, L, C) with C channels per head.
         """
 
-    @abstractmethod
+    def gathered(self, values: Tensor, y: Tensor) -> Tensor:
+        """What the output projection is given, (B, L, heads · C): A·v, with the norm and the gate of models that have them."""
+        return join_heads(values)
+
     def output(self, values: Tensor, y: Tensor) -> Tensor:
         """X_attn from A·v: output projection, gate and LayerScale, where the model has them.
 
@@ -141,6 +143,7 @@ class Block(ABC):
         Returns:
             X_attn, (B, L, D).
         """
+        return self.attention_writer(self.gathered(values, y))
 
     @abstractmethod
     def ffn(self, x: Tensor) -> Tensor:

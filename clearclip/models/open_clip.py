@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from clearclip.errors import UserError, closest
 from clearclip.models.backbone import Backbone, Live, Plan
-from clearclip.models.block import Block, Site, Writer, join_heads, split_heads
+from clearclip.models.block import Block, Site, Writer, split_heads
 from clearclip.models.hub import fetch, quiet
 from clearclip.models.position import FixedGridBackbone
 from clearclip.models.timm import TimmBackbone
@@ -249,9 +249,6 @@ class OpenClipBlock(Block):
     def qkv(self, y: Tensor, rope: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         attn = self.attention
         return split_heads(F.linear(y, attn.in_proj_weight, attn.in_proj_bias), attn.num_heads)
-
-    def output(self, values: Tensor, y: Tensor) -> Tensor:
-        return self.attention_writer(join_heads(values))
 
     def ffn(self, x: Tensor) -> Tensor:
         return self.ffn_writer.scaled(self.module.mlp(self.module.ln_2(x)))

@@ -257,12 +257,10 @@ class TimmBlock(Block):
             k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
         return q, k, v
 
-    def output(self, values: Tensor, y: Tensor) -> Tensor:
+    def gathered(self, values: Tensor, y: Tensor) -> Tensor:
         attn = self.attention
         x = attn.norm(join_heads(values))
-        if attn.gate is not None:
-            x = x * attn.gate(y).sigmoid()
-        return self.attention_writer(x)
+        return x if attn.gate is None else x * attn.gate(y).sigmoid()
 
     def ffn(self, x: Tensor) -> Tensor:
         return self.ffn_writer.scaled(self.module.mlp(self.module.norm2(x)))

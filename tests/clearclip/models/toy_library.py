@@ -76,9 +76,6 @@ class ToyBlock(Block):
     def qkv(self, y, rope=None):
         return split_heads(self.attention.fused(y), self.heads)
 
-    def output(self, values, y):
-        return self.attention.proj(join_heads(values))
-
     def ffn(self, x):
         return self.module.mlp(self.module.after(x))
 
