@@ -15,15 +15,15 @@ class Component(NamedTuple):
             into the stream itself, "norm" the constants of the final norm and the projection, "pool" what is not linear in
             the projection of a model with attention pooling.
         layer: counted from 1, 0 for what belongs to none.
-        head: counted from 0, −1 for what is no head.
+        head: counted from 1, 0 for what is no head.
 
-    >>> str(Component("head", 3, 0)), str(Component("ffn", 12)), str(Component("embedding"))
-    ('layer 3 head 0', 'layer 12 FFN', 'embedding')
+    >>> str(Component("head", 3, 1)), str(Component("ffn", 12)), str(Component("embedding"))
+    ('layer 3 head 1', 'layer 12 FFN', 'embedding')
     """
 
     kind: str
     layer: int = 0
-    head: int = -1
+    head: int = 0
 
     def __str__(self) -> str:
         what = {"head": f"head {self.head}", "ffn": "FFN", "norm": "final norm", "bias": "biases"}.get(
@@ -35,7 +35,7 @@ class Component(NamedTuple):
 def to_coords(components: list[Component]) -> dict[str, Any]:
     """The coordinates of a Dataset along `component`.
 
-    >>> to_coords([Component("embedding"), Component("head", 3, 0)])["kind"]
+    >>> to_coords([Component("embedding"), Component("head", 3, 1)])["kind"]
     ('component', ['embedding', 'head'])
     """
     columns = {name: ("component", [getattr(part, name) for part in components]) for name in Component._fields}

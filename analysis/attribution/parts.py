@@ -122,7 +122,7 @@ class _Ledger:
         """Enter the heads of a block from what its output projection is given, (B, L, heads · C)."""
         toward = self._toward(block.attention_writer).unflatten(-2, (block.heads, -1))  # (…, heads, C, T)
         each = gathered.to(self.readout.dtype).unflatten(-1, (block.heads, -1)).transpose(1, 2)  # (B, heads, L, C)
-        for head, values in enumerate(_product(each, alpha * toward).unbind(1)):
+        for head, values in enumerate(_product(each, alpha * toward).unbind(1), 1):
             self.add(Component("head", layer, head), values)
 
     def neurons(self, layer: int, block: Block, activations: Tensor) -> None:

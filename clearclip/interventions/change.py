@@ -67,11 +67,21 @@ def replaced(x: Tensor, dim: int, which: tuple[int, ...], to: str, tokens: int) 
     return x.index_copy(dim, index, part.mean(tokens, keepdim=True).expand_as(part).contiguous())
 
 
-def refuse_beyond(what: str, which: tuple[int, ...], count: int, model: Backbone, layer: int) -> None:
-    """Raise `UserError` unless there are some numbers of channels, heads or neurons, each once and each in the model."""
-    if not which or len(set(which)) != len(which) or not all(0 <= i < count for i in which):
+def refuse_beyond(what: str, which: tuple[int, ...], count: int, model: Backbone, layer: int, first: int = 0) -> None:
+    """Raise `UserError` unless there are some numbers of channels, heads or neurons, each once and each in the model.
+
+    Args:
+        what: what is counted.
+        which: the numbers.
+        count: how many the model has.
+        model: for messages.
+        layer: for messages.
+        first: the number of the first one.
+    """
+    last = first + count - 1
+    if not which or len(set(which)) != len(which) or not all(first <= i <= last for i in which):
         raise UserError(
-            f"{what} {', '.join(map(str, which)) or '(none)'} of layer {layer}: {model.name} has {what} 0 … {count - 1}; name at "
+            f"{what} {', '.join(map(str, which)) or '(none)'} of layer {layer}: {model.name} has {what} {first} … {last}; name at "
             "least one, and each once."
         )
 

@@ -16,7 +16,7 @@ class Heads(Change):
 
     Args:
         layer: counted from 1.
-        heads: counted from 0.
+        heads: counted from 1.
         to: "zero" or "mean".
     """
 
@@ -34,8 +34,8 @@ class Heads(Change):
     def check(self, model: Backbone) -> None:
         """Refuse layers and heads that the model does not have."""
         model.layers([self.layer])
-        refuse_beyond("heads", self.heads, model.blocks[self.layer - 1].heads, model, self.layer)
+        refuse_beyond("heads", self.heads, model.blocks[self.layer - 1].heads, model, self.layer, first=1)
 
     def __call__(self, x: Tensor, layer: int, prefix: int) -> Tensor:
         """What the heads gather, without these, (B, heads, L, C)."""
-        return replaced(x, 1, self.heads, self.to, tokens=2)
+        return replaced(x, 1, tuple(head - 1 for head in self.heads), self.to, tokens=2)

@@ -25,13 +25,13 @@ def parse(text: str) -> list[Change]:
 
     Args:
         text: layer=… with one of channel=…, head=…, neuron=… or clamp=…; channels may have site=X_attn or X_sum, and all three
-            to=mean. Numbers are given with commas, channels, heads and neurons counted from 0.
+            to=mean. Numbers are given with commas; layers and heads count from 1, channels and neurons from 0.
 
     Raises:
         UserError: the text says something else.
 
-    >>> parse("layer=9,channel=4,162,474"), parse("layer=5,6,head=0,to=mean")
-    ([Channels(layer=9, channels=(4, 162, 474))], [Heads(layer=5, heads=(0,), to='mean'), Heads(layer=6, heads=(0,), to='mean')])
+    >>> parse("layer=9,channel=4,162,474"), parse("layer=5,6,head=1,to=mean")
+    ([Channels(layer=9, channels=(4, 162, 474))], [Heads(layer=5, heads=(1,), to='mean'), Heads(layer=6, heads=(1,), to='mean')])
     """
     words = dict(_words(text))
     layers = _numbers(text, words.pop("layer", ""))

@@ -152,7 +152,7 @@ def test_the_parts_of_the_class_token_by_gandelsmans_formula(clip):
         def score(part, deviation=deviation, length=length):
             return ((part - part.mean()) / deviation * visual.ln_post.weight) @ visual.proj @ t.T / length
 
-        assert close(parts.values[i, 0, index["embedding", 0, -1]].double(), score(inputs[0][0]), 1e-4)
+        assert close(parts.values[i, 0, index["embedding", 0, 0]].double(), score(inputs[0][0]), 1e-4)
         for layer, (block, x) in enumerate(zip(blocks, inputs, strict=True), 1):
             _, heads = split(block, x)
             width = heads[0][0].shape[1]
@@ -160,20 +160,20 @@ def test_the_parts_of_the_class_token_by_gandelsmans_formula(clip):
                 weights = (q[0] @ k.T / width**0.5).softmax(0)
                 columns = block.attn.out_proj.weight[:, h * width : (h + 1) * width]
                 total = sum(score(weights[j] * (columns @ v[j])) for j in range(len(v)))
-                assert (parts.values[i, 0, index["head", layer, h]].double() - total).abs().max() < 1e-6
+                assert (parts.values[i, 0, index["head", layer, h + 1]].double() - total).abs().max() < 1e-6
             x_sum = x + block.attn(*[block.ln_1(x)[None]] * 3, need_weights=False)[0][0]
             hidden = block.mlp[1](block.mlp[0](block.ln_2(x_sum[0])))
             neurons = sum(score(hidden[n] * block.mlp[2].weight[:, n]) for n in range(len(hidden)))
-            assert (parts.values[i, 0, index["ffn", layer, -1]].double() - neurons).abs().max() < 1e-6
+            assert (parts.values[i, 0, index["ffn", layer, 0]].double() - neurons).abs().max() < 1e-6
             biases = score(block.attn.out_proj.bias) + score(block.mlp[2].bias)
-            assert (parts.values[i, 0, index["bias", layer, -1]].double() - biases).abs().max() < 1e-6
+            assert (parts.values[i, 0, index["bias", layer, 0]].double() - biases).abs().max() < 1e-6
         constant = visual.ln_post.bias @ visual.proj @ t.T / length
-        assert (parts.values[i, 0, index["norm", 0, -1]].double() - constant).abs().max() < 1e-6
+        assert (parts.values[i, 0, index["norm", 0, 0]].double() - constant).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize("changes", [
     [Heads(2, (1,))], [Neurons(1, (3, 4))], [Channels(2, (5,), "X_res")], [Channels(3, (5,), "X_sum", "mean")],
-    [Channels(1, (2,), "X_attn")], [Clamp(2, 1.05)], [Registers(2, ((1, 4),))], [Heads(3, (0,)), Channels(2, (1,), "X_sum")],
+    [Channels(1, (2,), "X_attn")], [Clamp(2, 1.05)], [Registers(2, ((1, 4),))], [Heads(3, (1,)), Channels(2, (1,), "X_sum")],
 ])  # fmt: skip
 def test_with_interventions_the_parts_add_up_and_say_what_they_have_put_in(clip, changes):
     view = intervene(clip, changes)

@@ -74,7 +74,7 @@ def test_heads_at_zero_are_columns_of_the_projection_at_zero(family):
     width = family.blocks[0].attention_writer.module.in_features // family.heads
 
     def edit(block):
-        block.attention_writer.module.weight[:, width : 2 * width] = 0
+        block.attention_writer.module.weight[:, :width] = 0
 
     changed = intervene(family, Heads(LAYER, (1,)))
     assert same(changed, edited(family, edit)) and not same(changed, family)
@@ -112,7 +112,7 @@ def test_a_clamped_token_has_the_length_that_is_allowed_and_its_direction(family
 def test_nothing_is_left_behind(family):
     before = maps(family)
     hooks = [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in family.model.modules()]
-    changed = intervene(family, [Heads(1, (0,)), Channels(2, (1,)), Neurons(3, (2,)), Registers(2, ((1, 0),))])
+    changed = intervene(family, [Heads(1, (1,)), Channels(2, (1,)), Neurons(3, (2,)), Registers(2, ((1, 0),))])
     maps(changed)
     with pytest.raises(UserError):
         changed(torch.zeros(1, 3, 33, 32))
@@ -191,7 +191,7 @@ def test_a_recipe_with_a_stage_is_the_recipe_on_the_edited_model(clip, name, lay
     own = RECIPES[name].variant(stream=3) if name == "gem" else RECIPES[name]
     staged = own.variant(stages=(*own.stages, Intervene(Heads(layer, (2,)))), name="without")
     module = copy.deepcopy(clip.model)
-    module.visual.transformer.resblocks[layer - 1].attn.out_proj.weight[:, 32:48] = 0
+    module.visual.transformer.resblocks[layer - 1].attn.out_proj.weight[:, 16:32] = 0
     other = clearclip.wrap(module, "edited", preprocessing=dict(clip.preprocessing))
     images = pictures((32, 32))
     both = DenseEncoder(clip, [own, staged])(images)
@@ -214,7 +214,7 @@ def test_a_stage_is_written_down_and_read_back():
     text = "clearclip stages='Intervene(change=Registers(count=1, neurons=((9, 4), (10, 7))))'"
     known = recipe(text)
     assert known.stages == (Intervene(Registers(1, ((9, 4), (10, 7)))),)
-    assert read_change("Heads(layer=2, heads=(0,))") == Heads(2, (0,))
+    assert read_change("Heads(layer=2, heads=(1,))") == Heads(2, (1,))
     assert not known.same(RECIPES["clearclip"])
 
 
