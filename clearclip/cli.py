@@ -44,6 +44,13 @@ class Models:
     """Random weights, for a trial without any; every result says so."""
     positions: Literal["authors", "timm"] = "authors"
     """How DINO's and DINOv2's positions are resized at other than their own size: as their authors do, or as timm does."""
+    ablate: tuple[str, ...] = ()
+    """Beside each model as it is, the same model without something: layer=9,channel=4,162 or layer=11,head=3 or
+    layer=5,neuron=7,12, each with to=mean for the mean in place of zero, or layer=9,clamp=3 for outlier tokens at most three
+    times as long as the median. Several of them act together. Layers and heads count from 1."""
+    registers: int = 0
+    """Beside each model as it is, the same model with so many test-time registers, which take what the neurons that write
+    outlier tokens would write; these neurons are found on the package's own pictures."""
 
 
 @dataclass(frozen=True)
@@ -121,10 +128,15 @@ class Result:
 
 
 def loaders(models: Models, running: Running) -> list[Callable[[], Backbone]]:
-    """One loader for each model that was named, so that only one is in memory at a time."""
+    """One loader for each model that was named, so that only one is in memory at a time; with interventions two for each."""
     from clearclip.models.load import loaders
 
-    return loaders(models.model, models.checkpoint, models.random, running.device, running.precision, models.positions)
+    each = loaders(models.model, models.checkpoint, models.random, running.device, running.precision, models.positions)
+    if not models.ablate and not models.registers:
+        return each
+    from clearclip.interventions.command_line import with_interventions
+
+    return with_interventions(each, models.ablate, models.registers)
 
 
 def datasets(labelled: Labelled) -> list[LabelledPictures]:

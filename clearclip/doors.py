@@ -28,6 +28,10 @@ DOORS: dict[str, dict[str, str]] = {  # what a command is about → its name →
         "featuremaps": "analysis.featuremaps",
         "prototypes": "analysis.prototypes.__main__",
     },
+    "Who writes what": {
+        "attribution": "analysis.attribution.__main__",
+        "components": "analysis.components",
+    },
     "Recipes for the last block": {
         "ablation": "analysis.ablation",
         "alpha": "analysis.alpha",

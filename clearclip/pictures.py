@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from clearclip.contents import opened
 from clearclip.errors import UserError
 
 LONGEST_STRIP = 100  # long side over short side: a thinner strip outgrows memory when its short side is resized
+NATURAL = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")  # come with scikit-image
 NOT_PICTURES = {"BUFR", "GRIB", "HDF5", "MPEG", "WMF", "EPS", "PDF"}  # known to Pillow, not decoded by it alone
 
 
@@ -54,6 +56,11 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
     if max(width, height) > LONGEST_STRIP * min(width, height):
         raise BadImage(f"{os.fspath(path)}: {width}×{height} is a strip thinner than 1:{LONGEST_STRIP}")
     return picture
+
+
+def photographs() -> list[Image.Image]:
+    """A few photographs of everyday things, where any will do."""
+    return [read_image(Path(str(files("skimage.data") / name))) for name in NATURAL]
 
 
 @contextmanager

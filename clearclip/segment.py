@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from clearclip.methods.recipes import Recipe
+    from clearclip.models.backbone import Backbone
     from clearclip.pixels import Picture
     from clearclip.segmentation.result import Segmentation
     from clearclip.segmentation.segmenter import Segmenter
@@ -198,15 +199,20 @@ def prepared(options: Options, classes: str | list[str]) -> Segmenter:
         )
     short = task.short_side
     recipes, threshold = which(task), level(task.threshold)
-    load_model, *others = cli.loaders(replace(options.models, model=model), running)
-    if others:
-        raise UserError(f"{model[0]} is {len(others) + 1} models: pictures are segmented with one.")
+    loaders = cli.loaders(replace(options.models, model=model), running)
+    changing = bool(options.models.ablate or options.models.registers)
+    if len(loaders) > 1 + changing:
+        raise UserError(f"{model[0]} is {len(loaders) // (1 + changing)} models: pictures are segmented with one.")
+    backbone = loaders[-1]()
+    if changing:  # side by side, from the same model
+        backbone, changed = compared(backbone, recipes)
+        recipes += changed
     proxy = None
     if task.proxy:
         how = options.models.random, running.device, running.precision
         proxy = load(task.proxy, None, *how, positions=options.models.positions)
     return Segmenter(
-        load_model(),
+        backbone,
         classes,
         recipes,
         task.background,
@@ -219,6 +225,18 @@ def prepared(options: Options, classes: str | list[str]) -> Segmenter:
         text=cli.text_embeddings(options.text),
         contrast=task.contrast,
     )
+
+
+def compared(changed: Backbone, recipes: list[Recipe]) -> tuple[Backbone, list[Recipe]]:
+    """A model with interventions → the model as it is, and the recipes in which they act."""
+    from clearclip.interventions.view import ChangedBackbone
+    from clearclip.methods.stages import Intervene
+
+    assert isinstance(changed, ChangedBackbone)
+    acting = tuple(Intervene(change) for change in changed.changes)
+    label = changed.name.removeprefix(changed.of.name).strip()
+    within = [recipe.variant(stages=(*recipe.stages, *acting), name=f"{recipe.name} {label}") for recipe in recipes]
+    return changed.of, within
 
 
 def which(task: Task) -> list[Recipe]:

@@ -18,6 +18,7 @@ from analysis.attribution.components import Component
 from analysis.attribution.readout import Readout
 from clearclip.errors import UserError
 from clearclip.methods.affinity import product
+from clearclip.methods.dense import require_served
 from clearclip.methods.recipe import Recipe
 from clearclip.methods.trunk import Guide, Trunk, summed
 from clearclip.models.backbone import Backbone, BlockInput
@@ -31,6 +32,7 @@ class Parts(NamedTuple):
     components: list[Component]  # K of them
     cosines: Tensor  # (B, N, T), as the recipe itself has them
     grid: tuple[int, int]  # rows and columns of the N patches
+    factor: Tensor  # (B, N, 1), 1 / (σ|f|) of every patch: what a direction of the stream is multiplied with
 
 
 def refuse_stages(recipe: Recipe) -> None:
@@ -59,6 +61,7 @@ def decompose(readout: Readout, images: Tensor, recipe: Recipe, guide: Backbone 
     """
     refuse_stages(recipe)
     model = readout.model
+    require_served(recipe, model, guide)
     last = recipe.reads(model.depth)
     first = last - recipe.stream + 1 if recipe.residual else last
     ledger = _Ledger(readout)
@@ -72,6 +75,7 @@ def decompose(readout: Readout, images: Tensor, recipe: Recipe, guide: Backbone 
         x = _last_blocks(trunk, recipe, range(first, last + 1), ledger)
         features, rest = readout.features(x)
     length = features.norm(dim=-1, keepdim=True)  # (B, L, 1)
+    factor = readout.scale(x) / length
     ledger.rescale(readout.scale(x))
     ledger.add(Component("norm"), readout.constant.expand(*length.shape[:2], -1))
     if not readout.is_linear:
@@ -84,7 +88,8 @@ def decompose(readout: Readout, images: Tensor, recipe: Recipe, guide: Backbone 
         values = values[:, prefix:] + recipe.cls_weight * values[:, :1]
     else:
         cosines, values = cosines[:, prefix:], values[:, prefix:]
-    return Parts(values, ledger.components, cosines, trunk.second.grid if recipe.elsewhere else trunk.grid)
+    grid = trunk.second.grid if recipe.elsewhere else trunk.grid
+    return Parts(values, ledger.components, cosines, grid, factor[:, prefix:])
 
 
 class _Ledger:

@@ -5,8 +5,11 @@ A function is called like the command that measures what it draws; a module is c
 
 from analysis.plots.alpha_lines import alpha
 from analysis.plots.attention_maps import attention
+from analysis.plots.attribution_maps import attribution
+from analysis.plots.attribution_sources import sources
 from analysis.plots.beta_lines import beta
 from analysis.plots.channel_curves import channels
+from analysis.plots.component_worth import components
 from analysis.plots.feature_surfaces import feature_maps
 from analysis.plots.label_pictures import label_maps
 from analysis.plots.lines import entropy, layer_lines, maxima, norms
@@ -23,9 +26,11 @@ __all__ = [
     "ablation_by_dataset",
     "alpha",
     "attention",
+    "attribution",
     "beta",
     "channels",
     "compare",
+    "components",
     "entropy",
     "feature_maps",
     "label_maps",
@@ -37,5 +42,6 @@ __all__ = [
     "pca",
     "prototypes",
     "similarity",
+    "sources",
     "tokens",
 ]

@@ -136,8 +136,9 @@ def describe_model(
     sources = {picture.name: picture.source for picture in pictures}
     dataset = dataset.assign_coords({name: ("model", [value]) for name, value in about.items()})
     dataset = dataset.assign_coords(source=("image", [sources[name] for name in dataset.image.values.tolist()]))
-    dataset = dataset.sortby("layer")  # whatever order the layers were asked for in, the last is the last
-    dataset.layer.attrs = {"long_name": "layer", "units": "1"}
+    if "layer" in dataset.dims:
+        dataset = dataset.sortby("layer")  # whatever order the layers were asked for in, the last is the last
+        dataset.layer.attrs = {"long_name": "layer", "units": "1"}
     sha256 = dataset.attrs.get("image_list_sha256") or digest_now(pictures)  # a run knows what it has read
     used = {"images": dataset.sizes["image"], "image_list_sha256": sha256}
     dataset.attrs = {**dataset.attrs, **used, **results.provenance()}

@@ -31,6 +31,7 @@ def read(path: Path) -> xr.Dataset:
 
 MAPS = {  # the variable of a Dataset of maps → what its format is called
     "attention": "attention",
+    "attribution": "attribution",
     "feature_map": "feature maps",
     "pca": "PCA maps",
     "similarity": "similarity",

@@ -6,6 +6,7 @@ from itertools import combinations
 
 import xarray as xr
 
+from analysis.attribution.maps import strongest
 from analysis.probes.attention import patches_covered
 from analysis.probes.feature_maps import peaks
 from analysis.probes.similarity import contrast
@@ -42,6 +43,24 @@ def similarity(dataset: xr.Dataset) -> list[str]:
         sentences.append(
             f"In {model} the patch finds its like most clearly in {best.feature.item()} of layer {best.layer.item()} "
             f"(contrast {float(best):.2f}); in the last layer it is {ends}."
+        )
+    return sentences
+
+
+def attribution(dataset: xr.Dataset) -> list[str]:
+    """Whether heads or FFNs draw each direction, and which components most."""
+    sentences = []
+    top = strongest(dataset, 3)
+    for (model, image, direction), part in top.groupby(["model", "image", "direction"], sort=False):
+        cell = dataset.sel(model=model, image=image, direction=direction)
+        shares = {
+            name: cell.attribution[(cell.kind == kind).values].sum("component").std(("row", "column"))
+            for name, kind in (("heads", "head"), ("FFNs", "ffn"))
+        }
+        more = max(shares, key=lambda name: float(shares[name]))
+        sentences.append(
+            f"In {model}, {direction} in {image} is drawn by {listed(part['component'].tolist())}; together the {more} make more "
+            f"difference from patch to patch ({listed([f'{name} {float(value):.3f}' for name, value in shares.items()])})."
         )
     return sentences
 

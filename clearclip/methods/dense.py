@@ -33,25 +33,45 @@ class Dense(NamedTuple):
     trunks: dict[str, Trunk]  # what the stages that score look at, by recipe
 
 
+def require_served(recipe: Recipe, model: Backbone, proxy: Backbone | None) -> None:
+    """Raise `UserError` for a recipe that a model, or the second model beside it, cannot serve."""
+    depth = model.depth
+    if recipe.layer is not None:
+        model.layers([recipe.layer])
+    if recipe.stream > recipe.reads(depth):
+        raise UserError(f"recipe {recipe.name} covers {recipe.stream} blocks, {model.name} has {depth}.")
+    if recipe.cls_weight and not model.prefix_tokens:
+        raise UserError(f"recipe {recipe.name} needs a CLS token, and {model.name} has none.")
+    for part in recipe.parts:
+        try:
+            part.check(model, proxy)
+        except UserError as error:
+            raise UserError(f"recipe {recipe.name}: {error}") from error
+    if recipe.elsewhere and (recipe.residual or recipe.ffn or recipe.cls_weight or len(recipe.terms) > 1):
+        raise UserError(
+            f"recipe {recipe.name}: a proxy's patches lie on another grid, so nothing can be added to them."
+        )
+
+
 class DenseEncoder:
     """Patch features in the text space, for one or many recipes, from one pass through the trunk.
 
-    X
-      q, k, v, each A·v and each projected attention output are computed once and shared by all recipes; residual, α and β are
-      sums of what is there.
+    The blocks before the first one that a recipe changes run once, and once more for each other way to resize positions and
+    for recipes with interventions. q, k, v, each A·v and each projected attention output are computed once and shared by all
+    recipes; residual, α and β are sums of what is there.
 
-      Args:
-          model: a `Backbone` with a text space, a live module, or a name.
-          methods: names of recipes, or `Recipe`s.
-          proxy: a second model for recipes that take their affinity from one (`proxyclip`).
+    Args:
+        model: a `Backbone` with a text space, a live module, or a name.
+        methods: names of recipes, or `Recipe`s.
+        proxy: a second model for recipes that take their affinity from one (`proxyclip`).
 
-      Raises:
-          UserError: the model cannot serve a recipe, and why.
+    Raises:
+        UserError: the model cannot serve a recipe, and why.
 
-      >>> import clearclip
-      >>> encoder = DenseEncoder(clearclip.load("clip_vitb32", random=True), ["clip", "clearclip"])
-      >>> {name: tuple(features.shape) for name, features in encoder(torch.zeros(2, 3, 96, 64)).items()}
-      {'clip': (2, 6, 512), 'clearclip': (2, 6, 512)}
+    >>> import clearclip
+    >>> encoder = DenseEncoder(clearclip.load("clip_vitb32", random=True), ["clip", "clearclip"])
+    >>> {name: tuple(features.shape) for name, features in encoder(torch.zeros(2, 3, 96, 64)).items()}
+    {'clip': (2, 6, 512), 'clearclip': (2, 6, 512)}
     """
 
     def __init__(self, model: ModelLike, methods: Iterable[str | Recipe], proxy: ModelLike | None = None) -> None:
@@ -60,29 +80,11 @@ class DenseEncoder:
         if not self.model.has_projection:
             self.model.project(torch.empty(0))  # raises, saying why
         for recipe in self.recipes:
-            self._check(recipe)
+            require_served(recipe, self.model, self.proxy)
         if self.proxy is not None and not any(recipe.needs_guide for recipe in self.recipes):
             raise UserError(f"none of the recipes looks at a second model: leave out the proxy {self.proxy.name}.")
         self._models = {_view(recipe): self._seen_by(recipe) for recipe in self.recipes}
         self._layers = sorted({layer for recipe in self.recipes for layer in recipe.reads_layers(self.model.depth)})
-
-    def _check(self, recipe: Recipe) -> None:
-        depth = self.model.depth
-        if recipe.layer is not None:
-            self.model.layers([recipe.layer])
-        if recipe.stream > recipe.reads(depth):
-            raise UserError(f"recipe {recipe.name} covers {recipe.stream} blocks, {self.model.name} has {depth}.")
-        if recipe.cls_weight and not self.model.prefix_tokens:
-            raise UserError(f"recipe {recipe.name} needs a CLS token, and {self.model.name} has none.")
-        for part in recipe.parts:
-            try:
-                part.check(self.model, self.proxy)
-            except UserError as error:
-                raise UserError(f"recipe {recipe.name}: {error}") from error
-        if recipe.elsewhere and (recipe.residual or recipe.ffn or recipe.cls_weight or len(recipe.terms) > 1):
-            raise UserError(
-                f"recipe {recipe.name}: a proxy's patches lie on another grid, so nothing can be added to them."
-            )
 
     def _seen_by(self, recipe: Recipe) -> Backbone:
         """The model as a recipe looks at it: with its positions, and its interventions."""

@@ -151,6 +151,12 @@ KNOBS = {  # of recipes; what an older file lacks has its default
     }.items()
 }
 
+COMPONENTS = {
+    "kind": Variable(
+        ("component",), Values("U", names=("embedding", "head", "ffn", "bias", "intervention", "norm", "pool"))
+    ),
+    **dict.fromkeys(("layer", "head"), Variable(("component",), WHOLE)),  # 0 for none
+}
 SITES = ("model", "image", "layer", "feature", "tokens")
 CHANNELS, TOKENS = ("model", "layer", "feature", "tokens", "channel"), ("model", "layer", "feature", "tokens", "token")
 CELLS = ("model", "dataset", "recipe")
@@ -278,6 +284,44 @@ FORMATS = {  # what the attribute `format` calls it → the kind
             "prototype_patches": Variable(("model", "dataset", "class"), SIZE, "patches"),
         },
         ABOUT_MODEL | ABOUT_DATASET | {"short_side": Variable(("model",), Values("iu", 1), "pixels")},
+        attributes=EVERY,
+    ),
+    "attribution": Format(
+        "attribution",
+        ("analysis.attribution",),
+        ("data_vars", "attribution"),
+        {"model": TEXT, "image": TEXT, "direction": TEXT, "component": TEXT} | GRID,
+        ("model", "image", "direction", "component", "row", "column", "y", "x", "rgb"),
+        {
+            "attribution": Variable(
+                ("model", "image", "direction", "component", "row", "column"), NUMBER, "1", filled=True
+            ),
+            "score": Variable(("model", "image", "direction", "row", "column"), NUMBER, "1", filled=True),
+            "taken": Variable(("model", "image", "direction", "component", "row", "column"), NUMBER, "1", needed=False),
+            "taken_before": Variable(("model", "image", "direction", "component"), NUMBER, "1", needed=False),
+            "photo": PHOTO,
+        },
+        ABOUT_MODEL | ABOUT_PICTURES | COMPONENTS | {"recipe": Variable(("model",), TEXT)},
+        attributes=EVERY | PICTURES,
+    ),
+    "components": Format(
+        "the worth of components",
+        ("analysis.components",),
+        ("data_vars", "auc_without"),
+        MODELS | {"dataset": TEXT, "component": TEXT, "class": TEXT},
+        ("model", "dataset", "component", "class"),
+        {
+            **dict.fromkeys(
+                ("auc", "auc_without"), Variable(("model", "dataset", "component", "class"), SHARE, "1", filled=True)
+            ),
+            **dict.fromkeys(
+                ("miou", "miou_without"), Variable(("model", "dataset", "component"), PERCENT, "%", filled=True)
+            ),
+            "miou_whole": Variable(("model", "dataset"), PERCENT, "%", filled=True),
+            "class_images": Variable(("model", "dataset", "class"), COUNT, "1"),
+            "images": Variable(("model", "dataset"), COUNT, "1"),
+        },
+        ABOUT_MODEL | ABOUT_DATASET | COMPONENTS | dict.fromkeys(("recipe", "directions"), Variable(("model",), TEXT)),
         attributes=EVERY,
     ),
     "attention": Format(

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.resources import files
 from pathlib import Path
 
 from PIL import Image
 
 from clearclip.errors import UserError
 from clearclip.models.checkpoint import file_digest
-from clearclip.pictures import find_images, read_image
+from clearclip.pictures import find_images, photographs, read_image
 
-NATURAL = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")  # come with scikit-image
 MOST = 16  # photographs, where any will do
 
 
@@ -58,4 +56,4 @@ class Pictures:
     def natural(self) -> list[Image.Image]:
         """Photographs, whichever: the user's, or else scikit-image's."""
         own = [path for paths in self._files.values() for path in paths][:MOST]
-        return [read_image(path) for path in own or (Path(str(files("skimage.data") / name)) for name in NATURAL)]
+        return [read_image(path) for path in own] or photographs()
