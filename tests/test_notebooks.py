@@ -56,8 +56,8 @@ def alike(old, new):
     return abs(float(old) - float(new)) <= allowed + 1e-9
 
 
-def test_there_are_five_and_each_has_its_script():
-    assert [script.name[0] for script in refresh.SCRIPTS] == list("12345")
+def test_there_are_six_and_each_has_its_script():
+    assert [script.name[0] for script in refresh.SCRIPTS] == list("123456")
     assert {file.stem for file in refresh.FOLDER.glob("*.ipynb")} == {script.stem for script in refresh.SCRIPTS}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -36,8 +37,8 @@ def attribution(dataset: xr.Dataset) -> Figure:
         for direction in dataset.direction.values.tolist()
     ]
     with style():
-        figure = Figure(figsize=(9.6, 1.75 * len(cells) + 0.55), layout="constrained")
-        axes = figure.subplots(len(cells), 6, squeeze=False, width_ratios=[1, 1, 1, 1, 1, 2.1])
+        size = (9.6, 1.75 * len(cells) + 0.55)
+        figure, axes = plt.subplots(len(cells), 6, squeeze=False, figsize=size, width_ratios=[1, 1, 1, 1, 1, 2.1])
         for row, cell in zip(axes, cells, strict=True):
             of_cell = dataset.sel(cell)
             of_cell = of_cell.dropna("row", how="all").dropna("column", how="all")
