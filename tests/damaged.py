@@ -9,7 +9,7 @@ import xarray as xr
 from sweeps import sweep
 
 import clearclip
-from analysis import collect
+from analysis import attribute, collect, worth
 from analysis.probes.attention import token_attention
 from analysis.probes.feature_maps import feature_maps
 from analysis.probes.images import pictures
@@ -30,6 +30,8 @@ DOORS = {
     "feature maps": "analysis.featuremaps",
     "PCA maps": "analysis.pca",
     "similarity": "analysis.similarity",
+    "attribution": "analysis.attribution",
+    "components": "analysis.components",
 }
 
 
@@ -50,6 +52,8 @@ def results_of_all_kinds() -> dict[str, xr.Dataset]:
         "feature maps": feature_maps(model, photos, [6]).isel(channel=slice(16)),
         "PCA maps": pca_maps(model, photos, [5, 6]).isel(small),
         "similarity": similarity_maps(model, photos, (0.5, 0.5), [5, 6]).isel(small),
+        "attribution": attribute(model, photos, "cat, sky", recipe="clearclip", prompts="photo").isel(small),
+        "components": worth(model, scenes, "clearclip", prompts="photo", progress=False).isel({"class": slice(3)}),
     }
 
 

@@ -30,7 +30,7 @@ READERS = {
     "attention": lambda path: results.read(path, "attention"),
     "feature maps": RUNS["featuremaps"].read,
     "PCA maps": lambda path: results.read(path, "PCA maps"),
-    "similarity": lambda path: results.read(path, "similarity"),
+    **{kind: lambda path, kind=kind: results.read(path, kind) for kind in ("similarity", "attribution", "components")},
 }
 
 

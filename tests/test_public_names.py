@@ -19,7 +19,9 @@ NAMES = {
         "BENCHMARKS", "Benchmark", "DRAWN", "Facts", "FolderDataset", "LabelledPictures", "Sample", "as_dataset", "facts",
         "is_dataset", "known", "load", "parse",
     ],
-    "analysis": ["Probe", "STATISTICS", "Statistic", "attention_maps", "collect", "plots", "table"],
+    "analysis": [
+        "Probe", "STATISTICS", "Statistic", "attention_maps", "attribute", "collect", "plots", "table", "worth",
+    ],
 }  # fmt: skip
 
 
