@@ -19,7 +19,10 @@ NAMES = {
         "BENCHMARKS", "Benchmark", "DRAWN", "Facts", "FolderDataset", "LabelledPictures", "Sample", "as_dataset", "facts",
         "is_dataset", "known", "load", "parse",
     ],
-    "analysis": ["Probe", "STATISTICS", "Statistic", "attention_maps", "collect", "plots", "table"],
+    "analysis": [
+        "Probe", "STATISTICS", "Statistic", "TokenShards", "attention_maps", "collect", "export_tokens", "plots", "read_rows",
+        "table",
+    ],
 }  # fmt: skip
 
 
