@@ -58,7 +58,7 @@ def run(options: Options) -> dict[str, Any]:
     load, *others = cli.loaders(options.models, running)
     if others:
         raise UserError(
-            f"{len(others) + 1} models are named: tokens of one are exported at a time, each to its own --output."
+            f"{len(others) + 1} models are named: tokens of one are exported at a time, so give each its own command and --output."
         )
     return export_tokens(
         load(),

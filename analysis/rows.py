@@ -52,8 +52,10 @@ def read_rows(path: str | os.PathLike[str]) -> pd.DataFrame:
     dataset = results.read(file)
     kind = kind_of(dataset, file)
     if not kind:
-        raise UserError(f"{file} is not a result of this toolkit; such files hold {', '.join(TIDY)}.")
+        raise UserError(f"{file} is not a result of this toolkit: name a file that holds {', '.join(TIDY)}.")
     check(dataset, kind, file)
     if kind == "statistics" and not any("image" in variable.dims for variable in dataset.data_vars.values()):
-        raise UserError(f"{file} has averages over pictures only, and no number of single ones: read it with xarray.")
+        raise UserError(
+            f"{file} has averages over pictures only, and no number of single ones: use xarray.open_dataset."
+        )
     return TIDY[kind](dataset)

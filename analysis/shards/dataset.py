@@ -57,7 +57,7 @@ class TokenShards(Dataset[Tensor]):
         for what, value, known in (("layer", layer, "layers"), ("feature", feature, "features")):
             if value not in self.protocol[known]:
                 raise UserError(
-                    f"{self.folder} has no {what} {value}: its {known} are {', '.join(map(str, self.protocol[known]))}."
+                    f"{self.folder} has no {what} {value}: choose from {', '.join(map(str, self.protocol[known]))}."
                 )
         self.shards = self.protocol["shards"]
         self.lengths = np.array([shard["length"] for shard in self.shards])

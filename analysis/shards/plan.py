@@ -21,7 +21,7 @@ from clearclip.pictures import BadImage
 from clearclip.runs import results
 from clearclip.runs.stream import attempt
 
-FORMAT, VERSION = "clearclip tokens", 1
+FORMAT, VERSION = "clearclip token shards", 1
 TOKENS = ("patches", "all")
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 COPIES = 3  # of a shard in memory while it is written: its tensors, their bytes, and these as a file

@@ -87,11 +87,12 @@ def read(folder: Path) -> dict[str, Any]:
     Raises: `UserError` if there is none, it is of a newer version, says something that cannot be, or files are missing.
     """
     about = read_json(folder)
-    if about is None:
-        unfinished = " Its export is not finished: repeat the command that began it." if shard.shards_in(folder) else ""
+    if about is None and shard.shards_in(folder):
         raise UserError(
-            f"{folder / JSON}: no such file.{unfinished or ' Name a folder that python -m analysis.export has written.'}"
+            f"{folder / JSON} is not there yet: repeat the command that began this export, which finishes it."
         )
+    if about is None:
+        raise UserError(f"{folder / JSON}: no such file. Name a folder that python -m analysis.export has written.")
     complaint = _complaint(about, NEEDED) or next(filter(None, map(_of_shard, about["shards"])), "")
     if not complaint and sum(part["length"] for part in about["shards"]) != about["length"]:
         complaint = "its shards do not have as many tokens together as it says"
@@ -121,7 +122,9 @@ def read_json(folder: Path) -> dict[str, Any] | None:
     except (LookupError, TypeError, ValueError, RecursionError):
         ours = newer = False
     if newer:
-        raise UserError(f"{path} has the format {FORMAT} {version}: upgrade clearclip-analysis, which reads {VERSION}.")
+        raise UserError(
+            f"{path} has the format {FORMAT} {version}: take a newer clearclip-analysis, since this one reads {VERSION}."
+        )
     if not ours:
         raise UserError(f"{path} is not the protocol of exported tokens, or is damaged: name another folder.")
     return about

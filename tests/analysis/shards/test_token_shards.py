@@ -108,8 +108,8 @@ def test_files_are_mapped_and_not_read(tmp_path):
 
 
 SPOILED = {
-    "no protocol": (lambda about, folder: (folder / "protocol.json").unlink(), "not finished: repeat the command"),
-    "newer": (lambda about, folder: about.update(format="clearclip tokens 2"), "upgrade clearclip-analysis"),
+    "no protocol": (lambda about, folder: (folder / "protocol.json").unlink(), "is not there yet: repeat the command"),
+    "newer": (lambda about, folder: about.update(format="clearclip token shards 2"), "take a newer clearclip-analysis"),
     "other": (lambda about, folder: about.update(format="clearclip sweep 1"), "not the protocol of exported tokens"),
     "no width": (lambda about, folder: about.pop("width"), "it lacks width"),
     "length as text": (lambda about, folder: about.update(length="9"), "it lacks length"),
@@ -137,9 +137,9 @@ def test_what_is_no_finished_export_is_refused(what, copy):
 
 
 def test_layers_and_features_that_were_not_exported(exported, tmp_path):
-    with pytest.raises(UserError, match="no layer 4: its layers are 3, 6"):
+    with pytest.raises(UserError, match="no layer 4: choose from 3, 6"):
         TokenShards(exported, 4)
-    with pytest.raises(UserError, match="no feature X_res: its features are X_attn, X_sum"):
+    with pytest.raises(UserError, match="no feature X_res: choose from X_attn, X_sum"):
         TokenShards(exported, 6, "X_res")
     with pytest.raises(UserError, match=r"Name a folder that python -m analysis\.export has written"):
         TokenShards(tmp_path, 6)

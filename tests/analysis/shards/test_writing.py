@@ -77,7 +77,7 @@ def test_the_protocol_says_what_was_exported(model, photos, tmp_path):
     about = export_tokens(model, photos, tmp_path, **SITES, **SMALL)
     assert about == json.loads((tmp_path / "protocol.json").read_text())
     assert about["weights_sha256"] == model.weights.sha256 and about["preprocessing"] == str(model.preprocessing)
-    assert f"torch {version('torch')}" in about["libraries"] and about["format"] == "clearclip tokens 1"
+    assert f"torch {version('torch')}" in about["libraries"] and about["format"] == "clearclip token shards 1"
     assert (about["layers"], about["features"], about["width"], about["images"]) == ([3, 6], ["X_res", "X_sum"], 96, 9)
     for part in about["shards"]:
         content = (tmp_path / part["file"]).read_bytes()
@@ -279,8 +279,9 @@ def test_mistakes_are_refused_before_anything_is_written(mistake, model, photos,
 
 def test_the_command(photos, tmp_path):
     (photos / "broken.jpg").write_bytes(b"broken")
-    which = "--layers 3 6 --features X_res X_sum --tokens all --dtype bf16 --limit 4 --output features".split()
-    words = ("--model", "timm:test_vit.r160_in1k", "--random", "--image-size", "64", "--images", photos, *which)
+    which = ("--layers", "3", "6", "--features", "X_res", "X_sum", "--tokens", "all", "--dtype", "bf16", "--limit", "4")
+    model = ("--model", "timm:test_vit.r160_in1k", "--random", "--image-size", "64")
+    words = (*model, "--images", photos, *which, "--output", "features")
     done = here("analysis.export", *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "RANDOM WEIGHTS" in done.stdout and "skipped 1 picture that could not be used" in done.stdout
