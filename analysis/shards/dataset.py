@@ -47,8 +47,8 @@ class TokenShards(Dataset[Tensor]):
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     _ = analysis.export_tokens(clearclip.load("clip_tiny"), "scenes", folder, limit=2, progress=False)
     ...     tokens = TokenShards(folder, layer=6)
-    ...     len(tokens), tokens[300].shape, tokens.origin(300)
-    (512, torch.Size([96]), Origin(picture='scene 1', token=45, row=2, column=12))
+    ...     len(tokens), tokens[100].shape, tokens.origin(100)
+    (128, torch.Size([96]), Origin(picture='scene 1', token=37, row=4, column=4))
     """
 
     def __init__(self, folder: str | Path, layer: int, feature: str = "X_sum", *, check: bool = False) -> None:

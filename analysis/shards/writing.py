@@ -86,7 +86,7 @@ def export_tokens(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     about = export_tokens(clearclip.load("clip_tiny"), folder=folder, limit=2, layers=[3, 6], progress=False)
     >>> about["length"], about["width"], [shard["length"] for shard in about["shards"]]
-    (392, 96, [392])
+    (128, 96, [128])
     """
     model, folder = as_backbone(model), Path(folder)
     entries = image_source.pictures(images, limit)
