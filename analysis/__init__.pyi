@@ -5,6 +5,22 @@ from .probes.attention import attention_maps
 from .probes.collection import collect
 from .probes.probe import Probe
 from .probes.statistics import STATISTICS, Statistic
+from .rows import read_rows
+from .shards.dataset import TokenShards
+from .shards.writing import export_tokens
 from .table import table
 
-__all__ = ["STATISTICS", "Probe", "Statistic", "attention_maps", "attribute", "collect", "plots", "table", "worth"]
+__all__ = [
+    "STATISTICS",
+    "Probe",
+    "Statistic",
+    "TokenShards",
+    "attention_maps",
+    "attribute",
+    "collect",
+    "export_tokens",
+    "plots",
+    "read_rows",
+    "table",
+    "worth",
+]

@@ -41,6 +41,7 @@ class Written(Protocol):
 
 
 Options = TypeVar("Options", bound=Written)
+Asked = TypeVar("Asked")  # the options of any door
 
 
 def evaluated(options: EvaluationOptions, recipes: Recipes, norms: bool = False) -> xr.Dataset:
@@ -115,7 +116,7 @@ def door_of(run: Callable[..., object]) -> str:
     return "clearclip.evaluate" if module == "clearclip.evaluation" else module  # whose room has another name
 
 
-def command_line(run: Callable[[Options], object], options: Options) -> str:
+def command_line(run: Callable[[Asked], object], options: Asked) -> str:
     """The command that does the same as a door's `run(options)`: the options that differ from the door's own."""
     usual, words = cli.facts(type(options)()), ["python", "-m", door_of(run)]
     hints = get_type_hints(type(options), include_extras=True)

@@ -27,6 +27,7 @@ DOORS: dict[str, dict[str, str]] = {  # what a command is about → its name →
         "pca": "analysis.pca",
         "featuremaps": "analysis.featuremaps",
         "prototypes": "analysis.prototypes.__main__",
+        "export": "analysis.export",
     },
     "Who writes what": {
         "attribution": "analysis.attribution.__main__",

@@ -19,6 +19,15 @@ def listed(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
+def counted(count: int, noun: str) -> str:
+    """How many there are of something.
+
+    >>> counted(1, "shard"), counted(3000, "shard")
+    ('1 shard', '3,000 shards')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def distinct(names: Iterable[str]) -> list[str]:
     """Names of which no two are equal: where one comes again, it gets a number.
 

@@ -12,7 +12,7 @@ from commands import here
 from damaged import DOORS, altered, results_of_all_kinds, spoiled
 
 import clearclip
-from analysis import collect, table
+from analysis import collect, read_rows, table
 from analysis.probes.images import pictures
 from analysis.probes.similarity import similarity_maps
 from clearclip.errors import UserError
@@ -66,6 +66,16 @@ def drawn(kind, path, folder):
     return f"drawing: {done.stderr}"
 
 
+def in_rows(path):
+    """How `analysis.read_rows` answers a changed file."""
+    try:
+        return "table" if read_rows(path).shape[1] > 1 else "a single column"
+    except UserError as error:
+        return "refused" if path.name in str(error) else f"does not name the file: {error}"
+    except Exception as error:
+        return f"rows: {type(error).__name__}: {error}"
+
+
 def in_python(dataset):
     """How `analysis.table` answers a changed Dataset."""
     try:
@@ -106,6 +116,7 @@ def test_changed_datasets_are_refused_or_the_same(kind, valid, tmp_path):
             answers[change, "read"] = read(kind, path, original)
             if answers[change, "read"] == "same":
                 answers[change, "drawn"] = drawn(kind, path, tmp_path)
+                answers[change, "rows"] = in_rows(path)
     print(kind, Counter(answer if answer in FINE else "wrong" for answer in answers.values()))
     assert not {change: answer for change, answer in answers.items() if answer not in FINE}
 

@@ -20,7 +20,8 @@ NAMES = {
         "is_dataset", "known", "load", "parse",
     ],
     "analysis": [
-        "Probe", "STATISTICS", "Statistic", "attention_maps", "attribute", "collect", "plots", "table", "worth",
+        "Probe", "STATISTICS", "Statistic", "TokenShards", "attention_maps", "attribute", "collect", "export_tokens", "plots",
+        "read_rows", "table", "worth",
     ],
 }  # fmt: skip
 

@@ -11,7 +11,7 @@ import time
 import warnings
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -177,7 +177,7 @@ def stream_share(
     )
     with bar, torch.inference_mode(), measurement.running():
         try:
-            for batch, read in read_ahead(lambda index: _read(measurement, index), batches[begun:]):
+            for batch, read in read_ahead(partial(_read, measurement), batches[begun:]):
                 pictures, seen = zip(*read, strict=True)
                 records.update(zip(batch, seen, strict=True))
                 done = _updated(measurement, done, batch, pictures, strict, group)
@@ -223,7 +223,7 @@ def join(states: Sequence[xr.Dataset], finish: Callable[[Sequence[xr.Dataset], i
 
 def read_ahead(
     read: Callable[[Item], P], batches: Sequence[Sequence[Item]]
-) -> Iterator[tuple[Sequence[Item], list[P]]]:
+) -> Generator[tuple[Sequence[Item], list[P]], None, None]:
     """Every batch with what `read` makes of its items, in order; threads read the next batches meanwhile.
 
     >>> [results for _, results in read_ahead(lambda x: 2 * x, [[1, 2], [3]])]
@@ -242,15 +242,28 @@ def read_ahead(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _read(measurement: Measurement[P, T], index: int) -> tuple[P | BadImage, Record]:
-    """One picture, or why it cannot be used, and a record of what it was."""
+def attempt(entry: Entry[Any], read: Callable[[], P]) -> tuple[P | BadImage, Record]:
+    """What reading a picture gives, or why it cannot be used; and a record of what the picture was."""
     picture: P | BadImage
     with noted() as notes:
         try:
-            picture = measurement.read(index)
+            picture = read()
         except BadImage as error:
             picture = error
-    return picture, record(measurement.entries[index], notes)
+    return picture, record(entry, notes)
+
+
+def tell_skipped(pictures: Iterable[object], strict: bool, group: Processes) -> None:
+    """Name those of some pictures that are a `BadImage`, or, if `strict`, raise `UserError` for the first."""
+    for error in pictures:
+        if isinstance(error, BadImage):
+            if strict:
+                raise UserError(f"{error} (refused because of strict)")
+            group.tell(f"skipped: {error}")
+
+
+def _read(measurement: Measurement[P, T], index: int) -> tuple[P | BadImage, Record]:
+    return attempt(measurement.entries[index], partial(measurement.read, index))
 
 
 def _updated(
@@ -263,10 +276,7 @@ def _updated(
 ) -> Done:
     """One more batch; what could not be used of it is named."""
     bad = [(i, str(picture)) for i, picture in zip(batch, pictures, strict=True) if isinstance(picture, BadImage)]
-    for _, message in bad:
-        if strict:
-            raise UserError(f"{message} (refused because of strict)")
-        group.tell(f"skipped: {message}")
+    tell_skipped(pictures, strict, group)
     good = [picture for picture in pictures if not isinstance(picture, BadImage)]
     total = measurement.update(done.total, good) if good else done.total
     return Done(done.batches + 1, done.images + len(good), (*done.skipped, *bad), total)

@@ -78,12 +78,20 @@ def _checked(content: bytes) -> xr.Dataset | None:
 
 
 def _of_another_run(path: Path, before: dict[str, Any], now: dict[str, Any]) -> UserError:
-    changed = [fact for fact in sorted(before.keys() | now.keys()) if before.get(fact) != now.get(fact)]
-    differences = [fact + _change(before.get(fact), now.get(fact)) for fact in changed]
     return UserError(
-        f"{path} holds an interrupted run with other {', '.join(differences)}. Repeat that command to finish it, start "
+        f"{path} holds an interrupted run with other {differences(before, now)}. Repeat that command to finish it, start "
         "anew with --restart, which sets it aside, or choose another --output."
     )
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Which facts of two runs differ, and what they were and are, where that is short; nothing if none does.
+
+    >>> differences({"layers": [3], "features": ["X_sum"]}, {"layers": [3, 6], "features": ["X_sum"]})
+    'layers ([3] → [3, 6])'
+    """
+    changed = [fact for fact in sorted(before.keys() | now.keys()) if before.get(fact) != now.get(fact)]
+    return ", ".join(fact + _change(before.get(fact), now.get(fact)) for fact in changed)
 
 
 def _change(before: Any, now: Any) -> str:

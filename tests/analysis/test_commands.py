@@ -9,6 +9,7 @@ from commands import files, here, process
 from PIL import Image
 
 import clearclip.zoo
+from analysis import read_rows
 from analysis.probes import store
 from clearclip.runs import results
 
@@ -44,6 +45,10 @@ def test_command(command, tmp_path):
     assert dataset.attrs["command"].startswith(f"python -m analysis.{command} --model {MODEL}")
     assert dataset.random_weights.all() and dataset.attrs["images"] == 2
     rows = pd.read_csv(tmp_path / "results" / f"{command}.csv")
+    assert (
+        read_rows(tmp_path / f"results/{command}.nc").to_csv(index=False)
+        == (tmp_path / f"results/{command}.csv").read_text()
+    )
     assert len(rows) and rows.model.eq(MODEL).all() and rows.random_weights.all()
     for name in figures:
         with Image.open(tmp_path / "results" / name) as picture:

@@ -6,6 +6,7 @@ import pytest
 from commands import here
 from PIL import Image
 
+from analysis import read_rows
 from analysis.probes.label_maps import read
 
 
@@ -20,6 +21,7 @@ def test_the_command(tmp_path):
         "python -m analysis.maps --recipe clip X_res --first 1 --text-cache texts --limit 2 --output mine/maps.nc"
     )
     rows = pd.read_csv(tmp_path / "mine/maps.csv")
+    assert read_rows(tmp_path / "mine/maps.nc").to_csv(index=False) == (tmp_path / "mine/maps.csv").read_text()
     cells = rows.groupby(["model", "recipe", "image"])
     assert (
         len(cells) == 4 and set(rows.recipe) == {"clip", "X_res"} and set(rows["class"]) <= set(dataset["class"].values)

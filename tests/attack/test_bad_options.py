@@ -11,6 +11,7 @@ MEASURES = ("clearclip.evaluate", "analysis.compare", "analysis.prototypes")
 GIVEN = {
     **dict.fromkeys(LOOKS, ("--model", "clip_tiny", "--images", "pictures", "--layers", "1")),
     **dict.fromkeys(MEASURES, ("--model", "clip_tiny", "--dataset", "data", "--limit", "1")),
+    "analysis.export": ("--model", "clip_tiny", "--images", "pictures", "--layers", "1"),
     "clearclip.segment": ("pictures", "--model", "clip_tiny", "--classes", "sky, grass"),
 }
 REFUSED = {  # option → values that must be refused wherever the option is
@@ -38,17 +39,22 @@ REFUSED = {  # option → values that must be refused wherever the option is
     "--at": ["2 2", "x y", "-1 0", "0.5", "nan nan"],
     "--feature": ["x", ""],
     "--layer": ["0", "99", "1"],
+    "--features": ["x", "", "X_sum X_sum"],
+    "--dtype": ["x", "", "fp8"],
+    "--shard-tokens": ["0", "-1", "63", "x", "1.5", ""],
     "--nonsense": ["", "1"],
 }
 FREE = {
     ("clearclip.segment", "--output", "pictures"),
     ("clearclip.segment", "--output", "x.csv"),
+    ("analysis.export", "--output", "pictures"),
+    ("analysis.export", "--output", "x.csv"),
 }  # a folder of this name
 TAKES = {  # beside the options of all
-    "--layers": (*LOOKS, "analysis.prototypes"),
-    "--image-size": (*LOOKS, "clearclip.segment"),
+    "--layers": (*LOOKS, "analysis.export", "analysis.prototypes"),
+    "--image-size": (*LOOKS, "analysis.export", "clearclip.segment"),
     "--short-side": ("analysis.prototypes", "clearclip.segment"),
-    "--images": LOOKS,
+    "--images": (*LOOKS, "analysis.export"),
     "--dataset": MEASURES,
     "--split": MEASURES,
     "--names": MEASURES,
@@ -56,12 +62,15 @@ TAKES = {  # beside the options of all
     "--threshold": ("clearclip.evaluate", "analysis.compare", "clearclip.segment"),
     "--prompts": ("clearclip.evaluate", "analysis.compare", "clearclip.segment"),
     "--proxy": ("clearclip.evaluate", "clearclip.segment"),
-    "--tokens": ("analysis.entropy",),
+    "--tokens": ("analysis.entropy", "analysis.export"),
     "--figure": (*LOOKS, "analysis.compare", "analysis.prototypes"),
     "--data": (*LOOKS, "analysis.compare", "analysis.prototypes"),
     "--at": ("analysis.similarity",),
     "--feature": ("clearclip.segment",),
     "--layer": ("clearclip.segment",),
+    "--features": ("analysis.export",),
+    "--dtype": ("analysis.export",),
+    "--shard-tokens": ("analysis.export",),
 }
 CASES = [
     (door, option, value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import re
@@ -19,6 +20,7 @@ from sweeps import sweep
 from test_bad_checkpoints import Hostile
 from test_bad_pictures import bomb
 
+import analysis
 from analysis.sweeps import recipe_lists
 from clearclip import datasets
 from clearclip.datasets.context import read_mat
@@ -197,6 +199,17 @@ def test_pictures_with_hostile_names_stay_in_their_folder(tmp_path):
     words = ("pictures", "--model", "clip_tiny", "--classes", "../../owned, /owned, <script>", "--output", "out")
     clean(command("clearclip.segment", *words, cwd=here), (0,))
     assert {path.parent for path in here.rglob("*.png")} == {folder, here / "out"}
+
+
+@pytest.mark.parametrize("file", ["../owned/shard_00000-0123456789abcdef.safetensors", "/etc/passwd", "protocol.json"])
+def test_a_protocol_of_tokens_names_no_file_outside_its_folder(file, tmp_path):
+    analysis.export_tokens("clip_tiny", "scenes", tmp_path / "here", limit=1, progress=False)
+    path = tmp_path / "here" / "protocol.json"
+    about = json.loads(path.read_text())
+    about["shards"][0]["file"] = file
+    path.write_text(json.dumps(about))
+    with pytest.raises(UserError, match="is not a shard"):
+        analysis.TokenShards(tmp_path / "here", 6)
 
 
 def test_the_page_says_what_is_tested_here():

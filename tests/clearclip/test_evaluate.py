@@ -8,6 +8,7 @@ from commands import files, here, process
 from layouts import folder
 
 import clearclip
+from analysis import read_rows
 from clearclip.datasets import load
 from clearclip.evaluation.run import evaluate
 
@@ -37,6 +38,7 @@ def test_two_data_sets_and_two_recipes(tmp_path):
         assert words == [recipe, *(f"{value:.1f}" for value in (*row, row.mean()))]
     assert "mIoU clip" in done.stderr  # the progress bar's running value
     rows = pd.read_csv(tmp_path / "out/mine.csv")
+    assert read_rows(tmp_path / "out/mine.nc").to_csv(index=False) == (tmp_path / "out/mine.csv").read_text()
     mean = rows[(rows["class"] == "mean") & (rows.recipe == "clip") & (rows.dataset == "scenes")]
     assert mean.iou.item() == pytest.approx(written.miou.sel(dataset="scenes", recipe="clip").item())
     model = clearclip.load("clip_tiny", device="cpu")

@@ -95,6 +95,7 @@ def test_a_folder_without_permission_is_refused(nobody):
 COMMANDS = {
     "analysis.entropy": ("--output", "{bad}/a.nc"),
     "analysis.attention": ("--figure", "{bad}/a.png"),
+    "analysis.export": ("--output", "{bad}"),
     "clearclip.evaluate": ("--output", "{bad}/a.nc"),
     "clearclip.segment": ("--output", "{bad}"),
     "clearclip.datasets": ("check", "scenes", "--sheet", "{bad}/a.png"),

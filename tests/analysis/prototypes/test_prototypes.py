@@ -11,7 +11,7 @@ from commands import here
 from PIL import Image
 
 import clearclip
-from analysis import plots
+from analysis import plots, read_rows
 from analysis.plots.style import FEATURE_STYLE
 from analysis.probes.probe import Probe
 from analysis.prototypes import halves
@@ -327,6 +327,8 @@ def test_command(tmp_path):
     assert dataset.attrs["command"].startswith("python -m analysis.prototypes --model dino_tiny")
     assert dataset.feature.values.tolist() == list(FEATURES) and dataset.layer.values.tolist() == [1, 6]
     assert set(pd.read_csv(tmp_path / "results" / "prototypes.csv").similarity) == {"cosine", "standardised"}
+    rows = read_rows(tmp_path / "results" / "prototypes.nc").to_csv(index=False)
+    assert rows == (tmp_path / "results" / "prototypes.csv").read_text()
     again = ("--data", tmp_path / "results" / "prototypes.nc", "--figure", tmp_path / "again.pdf")
     assert here("analysis.prototypes", *again, cwd=tmp_path).returncode == 0
     assert (tmp_path / "again.pdf").read_bytes().startswith(b"%PDF")
