@@ -27,6 +27,7 @@ DOORS: dict[str, dict[str, str]] = {  # what a command is about → its name →
         "pca": "analysis.pca",
         "featuremaps": "analysis.featuremaps",
         "prototypes": "analysis.prototypes.__main__",
+        "textspan": "analysis.textspan.__main__",
     },
     "Recipes for the last block": {
         "ablation": "analysis.ablation",

@@ -15,6 +15,7 @@ import clearclip
 from analysis import collect, table
 from analysis.probes.images import pictures
 from analysis.probes.similarity import similarity_maps
+from analysis.textspan import table as text_table
 from clearclip.errors import UserError
 from clearclip.methods.recipes import Recipe
 from clearclip.runs import results, validation
@@ -27,6 +28,8 @@ READERS = {
     "label maps": RUNS["maps_fig7"].read,
     "sweep": RUNS["ablation"].read,
     "prototypes": RUNS["prototypes"].read,
+    "head prototypes": RUNS["prototypes"].read,
+    "texts of heads": text_table.read,
     "attention": lambda path: results.read(path, "attention"),
     "feature maps": RUNS["featuremaps"].read,
     "PCA maps": lambda path: results.read(path, "PCA maps"),

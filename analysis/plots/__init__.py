@@ -8,6 +8,7 @@ from analysis.plots.attention_maps import attention
 from analysis.plots.beta_lines import beta
 from analysis.plots.channel_curves import channels
 from analysis.plots.feature_surfaces import feature_maps
+from analysis.plots.heat_maps import prototype_heads, textspan_share
 from analysis.plots.label_pictures import label_maps
 from analysis.plots.lines import entropy, layer_lines, maxima, norms
 from analysis.plots.method_bars import compare
@@ -15,6 +16,7 @@ from analysis.plots.miou_lines import layers, prototypes
 from analysis.plots.norm_bars import norms_and_miou
 from analysis.plots.pca_maps import pca
 from analysis.plots.similarity_maps import similarity
+from analysis.plots.text_tables import textspan
 from analysis.plots.token_lines import tokens
 from analysis.plots.variant_bars import ablation, ablation_by_dataset
 
@@ -35,7 +37,10 @@ __all__ = [
     "norms",
     "norms_and_miou",
     "pca",
+    "prototype_heads",
     "prototypes",
     "similarity",
+    "textspan",
+    "textspan_share",
     "tokens",
 ]
