@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from analysis.plots.legends import grow, shipped, small_print, sweep_caption
 from analysis.plots.panels import title
+from analysis.plots.style import TEXT
 from analysis.prototypes import table as prototype_table
 from analysis.sweeps.labels import mean_label
 from analysis.textspan import table as text_table
@@ -46,7 +47,7 @@ def heat_map(axes: Axes, values: xr.DataArray, color: str = "viridis") -> None:
 def _panels(rows: int, columns: int, cells: tuple[int, int]) -> tuple[Figure, np.ndarray]:
     """Panels for heat maps of at most this many layers and heads; the figure and its axes (rows, columns)."""
     layers, heads = cells
-    size = (max(columns * (heads * CELL + 0.55), 3.4), rows * (max(layers, 3) * 0.75 * CELL + 0.75) + 0.3)
+    size = (max(columns * (heads * CELL + 0.55), TEXT), rows * (max(layers, 3) * 0.75 * CELL + 0.75) + 0.3)
     return plt.subplots(rows, columns, figsize=size, squeeze=False)
 
 
@@ -68,9 +69,8 @@ def prototype_heads(dataset: xr.Dataset) -> Figure:
                 title(cell, dataset, panel.model.item())
                 where = "" if len(names) == 1 else f"{mean_label([panel.dataset.item()])}, "
                 cell.set_title(f"{cell.get_title()}\n{where}{similarity}")
-        sweep_caption(
-            figure, dataset, names, "mIoU in % · nearest class prototype from the other half, in the A·v of one head"
-        )
+        what = "nearest class prototype from the other half, in the A·v of one head"
+        sweep_caption(figure, dataset, names, f"mIoU in % · {what} · colors from 0 to each panel's largest")
     return figure
 
 
@@ -88,7 +88,7 @@ def textspan_share(dataset: xr.Dataset) -> Figure:
             title(cell, dataset, panel.model.item())
         lines = (
             f"% of the variance of each head in the directions of its {dataset.sizes['rank']} texts",
-            f"what heads add to {text_table.TOKENS[dataset.attrs['tokens']]} of {dataset.attrs['images']} pictures",
+            f"what heads add to {text_table.tokens(dataset)} of {dataset.attrs['images']} pictures",
             shipped(dataset),
         )
         grow(figure, 0.11 * (len(list(filter(None, lines))) - 1))

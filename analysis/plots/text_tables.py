@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from analysis.plots.legends import shipped, small_print
 from analysis.plots.panels import title
-from analysis.textspan.table import TOKENS, panels, strongest
+from analysis.textspan.table import panels, strongest, tokens
 from clearclip.segmentation.style import style
 
 HEADS, TEXTS = 24, 4  # shown at most
@@ -41,7 +41,7 @@ def textspan(dataset: xr.Dataset) -> Figure:
         )
         small_print(
             figure,
-            f"in each cell: the share of the variance that the text adds · what heads add to {TOKENS[dataset.attrs['tokens']]} "
+            f"in each cell: the share of the variance that the text adds · what heads add to {tokens(dataset)} "
             f"of {dataset.attrs['images']} pictures",
             f"the {HEADS} heads that vary most" if fewer else "",
             shipped(dataset),

@@ -29,9 +29,10 @@ def _heads(panel: xr.Dataset) -> str:
     near = of_heads.where(of_heads >= NEAR * best).stack(site=("layer", "head")).dropna("site")
     layers = sorted(set(near.layer.values.tolist()))
     where = f"layer{'s' * (len(layers) > 1)} {listed([str(layer) for layer in layers])}"
+    reach = "reaches" if near.size == 1 else "reach"
     return (
         f"{_knows(panel, best)}, against {of_heads.median().item():.1f} of the median head; {near.size} of {of_heads.size} heads "
-        f"reach at least {NEAR:.0%} of the best, in {where}."
+        f"{reach} at least {NEAR:.0%} of the best, in {where}."
     )
 
 

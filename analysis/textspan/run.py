@@ -16,7 +16,7 @@ from analysis.probes.images import Picture
 from analysis.textspan.greedy import Moments, text_span
 from analysis.textspan.moments import HeadMoments
 from analysis.textspan.pool import Pool, pool
-from analysis.textspan.table import merge
+from analysis.textspan.table import TOKENS, merge
 from clearclip.errors import UserError, refuse_repeated
 from clearclip.models.backbone import Backbone
 from clearclip.models.wrap import ModelLike, as_backbone
@@ -25,7 +25,6 @@ from clearclip.runs.processes import processes
 from clearclip.runs.stream import stream
 from clearclip.segmentation.text import embed
 
-TOKENS = ("cls", "patches")
 ATTRS = {
     "text": {"long_name": "texts along which the head varies most, in the order of choice", "units": "text"},
     "variance_share": {

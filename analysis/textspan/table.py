@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from analysis.probes.table import with_origin
+from clearclip.errors import UserError
 from clearclip.runs import results
 
 SHOWN = 12  # heads that are printed for each model
@@ -19,6 +20,14 @@ TOKENS = {"cls": "the CLS token", "patches": "all patches"}
 def read(path: Path) -> xr.Dataset:
     """Read a Dataset; raises `UserError` if the file is missing or holds something else."""
     return results.read(path, "texts of heads")
+
+
+def tokens(dataset: xr.Dataset) -> str:
+    """What the heads add to, in words; raises `UserError` for tokens that do not exist."""
+    which = dataset.attrs["tokens"]
+    if which not in TOKENS:
+        raise UserError(f"tokens {which!r}: texts of heads are of {' or '.join(TOKENS)}.")
+    return TOKENS[which]
 
 
 def merge(parts: Sequence[xr.Dataset]) -> xr.Dataset:
@@ -63,7 +72,7 @@ def report(dataset: xr.Dataset) -> str:
         every = panel.sizes["layer"] * panel.sizes["head"]
         which = f"the {SHOWN} of {every} heads that vary most" if every > SHOWN else f"all {every} heads"
         lines.append(
-            f"{panel.model.item()}, {TOKENS[dataset.attrs['tokens']]} of {dataset.attrs['images']} pictures, "
+            f"{panel.model.item()}, {tokens(dataset)} of {dataset.attrs['images']} pictures, "
             f"{int(panel.pool_size)} texts ({panel['pool'].item()}): {which}, "
             "each text with the share of the variance that it adds"
         )

@@ -369,10 +369,10 @@ def test_command(tmp_path):
 
 
 def test_command_for_heads(tmp_path):
-    words = ("--heads", "--model", "clip_tiny", "dino_tiny", "--limit", "4", "--layers", "1", "6", "--batch-size", "4")
-    done = here("analysis.prototypes", *words, "--short-side", "32", cwd=tmp_path)
+    words = ("--limit", "2", "--layers", "1", "6", "--short-side", "32")
+    done = here("analysis.prototypes", "--heads", "--model", "clip_tiny", "dino_tiny", *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "cosine: best head " in done.stdout and "6 heads reach at least 90% of the best" in done.stdout
+    assert "cosine: best head " in done.stdout and "of 6 heads reach" in done.stdout
     file = tmp_path / "results" / "prototypes.nc"
     dataset = prototype_results.read(file)
     assert dataset.attrs["format"] == "clearclip head prototypes 1"
@@ -384,7 +384,7 @@ def test_command_for_heads(tmp_path):
     again = here("analysis.prototypes", "--data", file, "--figure", tmp_path / "again.pdf", cwd=tmp_path)
     assert again.returncode == 0 and (tmp_path / "again.pdf").is_file()
     features = here(
-        "analysis.prototypes", *words[1:], "--short-side", "32", cwd=tmp_path
+        "analysis.prototypes", "--model", "dino_tiny", *words, cwd=tmp_path
     )  # is measured, not taken for heads
     assert features.returncode == 0 and prototype_results.read(file).feature.size == 3
 

@@ -150,17 +150,17 @@ def test_models_are_joined_and_what_one_lacks_is_empty(whole):
 
 def test_command(tmp_path):
     (tmp_path / "mine.txt").write_text("a red ball\nsand\nwater\na tree\nsky\n")
-    words = ("--limit", "6", "--layers", "5", "6", "--count", "3", "--texts", "mine.txt", "--text-cache", "texts")
+    words = ("--limit", "6", "--layers", "6", "--count", "2", "--texts", "mine.txt", "--text-cache", "texts")
     done = here("analysis.textspan", *words, "--tokens", "patches", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "clip_tiny, all patches of 6 pictures, 5 texts (mine.txt): all 6 heads" in done.stdout
+    assert "clip_tiny, all patches of 6 pictures, 5 texts (mine.txt): all 3 heads" in done.stdout
     written = "results/textspan.nc, results/textspan.csv, results/textspan_texts.png, results/textspan_share.png"
     assert f"wrote {written}" in done.stdout and "is described best" in done.stdout
     dataset = table.read(tmp_path / "results" / "textspan.nc")
     assert dataset.attrs["format"] == "clearclip texts of heads 1" and dataset.attrs["tokens"] == "patches"
     assert set(dataset.text.values.ravel()) <= {"a red ball", "sand", "water", "a tree", "sky"}
     assert (dataset.variance_share.diff("rank") >= 0).all() and (dataset.variance_share <= 1).all()
-    assert len(pd.read_csv(tmp_path / "results" / "textspan.csv")) == 18
+    assert len(pd.read_csv(tmp_path / "results" / "textspan.csv")) == 6
     assert json.loads(dataset.attrs["options"])["tokens"] == "patches"
     again = here("analysis.textspan", *words, "--tokens", "patches", cwd=tmp_path)
     assert "holds this already" in again.stdout
