@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from clearclip import outputs
-from clearclip.cli import Models, Result, Running, dataset_file, facts, loaders
+from clearclip.cli import Models, Result, Running, dataset_file, facts, loaders, of_view
 from clearclip.commands import EvaluationOptions, computed, computed_or_reused, print_origin, same_data
 from clearclip.errors import UserError, of_file
 from clearclip.models.names import SHIPPED
@@ -105,7 +105,12 @@ class PicturesOptions(Protocol):
     def running(self) -> Running: ...  # noqa: D102
 
 
-DRAWN = ("figure", "data", "tokens", "map_layer", "miou")  # options that matter where nothing is computed
+DRAWN = {
+    "figure",
+    "data",
+    "map_layer",
+    "miou",
+}  # options that matter where nothing is computed, beside those of a `View`
 
 Options = TypeVar("Options", bound=Presentable)
 Statistics = TypeVar("Statistics", bound=StatisticsOptions)
@@ -214,7 +219,8 @@ def present(
 def refuse_computing(options: Presentable) -> None:
     """Raise `UserError` for options that say what to compute: with --data nothing is."""
     usual = facts(type(options)())
-    unused = [name for name, value in facts(options).items() if value != usual[name] and name not in DRAWN]
+    drawn = DRAWN | of_view(options)
+    unused = [name for name, value in facts(options).items() if value != usual[name] and name not in drawn]
     if unused:
         named = [f"--{name.replace('_', '-')}" for name in unused]
         raise UserError(f"--data draws what is finished, so it goes without {', '.join(named)}.")

@@ -14,6 +14,7 @@ from analysis.attribution import run as components
 from analysis.probes import attention, feature_maps, label_maps, pca, similarity
 from analysis.probes import table as statistics
 from analysis.prototypes import table as prototypes
+from analysis.textspan import table as textspan
 from clearclip.errors import UserError
 from clearclip.evaluation import table as sweeps
 from clearclip.runs import results
@@ -30,6 +31,8 @@ TIDY: dict[str, Callable[[xr.Dataset], pd.DataFrame]] = {  # of `FORMATS` → th
     "similarity": similarity.tidy,
     "attribution": attribution.tidy,
     "components": components.tidy,
+    "texts of heads": textspan.tidy,
+    "head prototypes": prototypes.tidy,
 }
 
 

@@ -16,11 +16,12 @@ def table(dataset: xr.Dataset, tokens: str = "patches") -> pd.DataFrame:
     """The numbers of a result with two dimensions only: rows are cases, columns are what was measured.
 
     Args:
-        dataset: of `collect`, `evaluate`, a sweep, prototypes, or label, attention or feature maps.
+        dataset: of `collect`, `evaluate`, a sweep, prototypes, texts of heads, or label, attention or feature maps.
         tokens: "patches" or "all", for statistics.
 
     Returns: for statistics one row per model, layer and feature with means over the pictures; mIoU in %, one row per model
-    and recipe, or model, data set, layer and feature; for maps one row per model and picture, or per layer and head.
+    and recipe, or model, data set, layer and feature or head; for texts one row per model, layer and head; for maps one row per
+    model and picture, or per layer and head.
     Raises: `UserError` for a Dataset that is none of these.
 
     >>> import clearclip
@@ -31,8 +32,10 @@ def table(dataset: xr.Dataset, tokens: str = "patches") -> pd.DataFrame:
     kind, measures = kind_of(dataset), set(dataset.data_vars)
     if kind:
         check(dataset, kind, whole=False)
-    if kind == "prototypes" and "miou" in measures:
+    if kind in ("prototypes", "head prototypes") and "miou" in measures:
         return dataset.miou.reset_coords(drop=True).to_series().unstack("similarity").dropna(how="all")
+    if kind == "texts of heads" and "text" in measures:
+        return dataset.text.reset_coords(drop=True).to_series().unstack("rank")
     if kind == "sweep" and "miou" in measures:
         return miou_table(dataset)
     if kind == "label maps" and "pixel_accuracy" in measures:

@@ -198,6 +198,11 @@ def facts(options: Any) -> dict[str, Any]:
     return json.loads(json.dumps(leaves, default=str))
 
 
+def of_view(options: Any) -> set[str]:
+    """The names of the options that only say what of a Dataset is shown."""
+    return set(facts(options.view)) if hasattr(options, "view") else set()
+
+
 # reading a command line ----------------------------------------------------------------------------------------------
 
 

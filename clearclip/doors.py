@@ -32,6 +32,7 @@ DOORS: dict[str, dict[str, str]] = {  # what a command is about → its name →
     "Who writes what": {
         "attribution": "analysis.attribution.__main__",
         "components": "analysis.components",
+        "textspan": "analysis.textspan.__main__",
     },
     "Recipes for the last block": {
         "ablation": "analysis.ablation",

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import xarray as xr
 
-from clearclip.cli import Models, facts
+from clearclip.cli import Models, facts, of_view
 from clearclip.errors import UserError
 from clearclip.models.checkpoint import file_digest
 from clearclip.models.load import load
@@ -17,8 +17,8 @@ from clearclip.models.named import Named, all_named
 from clearclip.models.names import SHIPPED
 from clearclip.runs import netcdf
 
-# what does not change the numbers
-NO_EFFECT = {"output", "figure", "data", "device", "batch_size", "text_cache", "strict", "tokens", "restart"}
+# what does not change the numbers, beside what of them is shown
+NO_EFFECT = {"output", "figure", "data", "device", "batch_size", "text_cache", "strict", "restart"}
 
 
 def state(door: str, options: Any, path: Path) -> Literal["finished", "other facts", "missing"]:
@@ -35,7 +35,7 @@ def state(door: str, options: Any, path: Path) -> Literal["finished", "other fac
     if not isinstance(written, dict):
         return "other facts"
     wanted = {"door": door, **facts(options)}
-    same = all(written.get(name) == wanted[name] for name in wanted.keys() - NO_EFFECT)
+    same = all(written.get(name) == wanted[name] for name in wanted.keys() - NO_EFFECT - of_view(options))
     same = same and _text_digest(options) == texts
     return "finished" if same and _same_weights(options.models, weights) else "other facts"
 

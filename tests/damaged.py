@@ -18,6 +18,7 @@ from analysis.probes.pca import pca_maps
 from analysis.probes.similarity import similarity_maps
 from analysis.prototypes.run import measure
 from analysis.sweeps import recipe_lists
+from analysis.textspan.run import measure as texts_of_heads
 from clearclip.datasets import load
 from clearclip.runs.formats import FORMATS
 
@@ -26,6 +27,8 @@ DOORS = {
     "label maps": "analysis.maps",
     "sweep": "analysis.ablation",
     "prototypes": "analysis.prototypes",
+    "head prototypes": "analysis.prototypes",
+    "texts of heads": "analysis.textspan",
     "attention": "analysis.attention",
     "feature maps": "analysis.featuremaps",
     "PCA maps": "analysis.pca",
@@ -48,6 +51,10 @@ def results_of_all_kinds() -> dict[str, xr.Dataset]:
         "label maps": label_maps(model, scenes, list(scenes.classes), ["clip", "clearclip"], prompts="photo"),
         "sweep": sweep(recipe_lists.ablation(), ("clip_tiny",), ("scenes",), norms=True),
         "prototypes": measure(model, scenes, layers=[5, 6], short_side=32, progress=False),
+        "head prototypes": measure(model, scenes, layers=[5, 6], heads=True, short_side=32, progress=False),
+        "texts of heads": texts_of_heads(
+            model, photos, ["a ball", "sand", "sky"], layers=[5, 6], count=2, progress=False
+        ),
         "attention": token_attention(model, photos, [6], [1, 2], ("qk", "qq")).isel(small),
         "feature maps": feature_maps(model, photos, [6]).isel(channel=slice(16)),
         "PCA maps": pca_maps(model, photos, [5, 6]).isel(small),

@@ -5,7 +5,6 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
 import xarray as xr
 from commands import here
@@ -15,6 +14,7 @@ import clearclip
 from analysis import collect, read_rows, table
 from analysis.probes.images import pictures
 from analysis.probes.similarity import similarity_maps
+from analysis.textspan import table as text_table
 from clearclip.errors import UserError
 from clearclip.methods.recipes import Recipe
 from clearclip.runs import results, validation
@@ -27,6 +27,8 @@ READERS = {
     "label maps": RUNS["maps_fig7"].read,
     "sweep": RUNS["ablation"].read,
     "prototypes": RUNS["prototypes"].read,
+    "head prototypes": RUNS["prototypes"].read,
+    "texts of heads": text_table.read,
     "attention": lambda path: results.read(path, "attention"),
     "feature maps": RUNS["featuremaps"].read,
     "PCA maps": lambda path: results.read(path, "PCA maps"),
@@ -50,7 +52,7 @@ def read(kind, path, original):
     changed = [
         name
         for name in FORMATS[kind].variables
-        if name in dataset and name in original and not np.array_equal(dataset[name], original[name], equal_nan=True)
+        if name in dataset and name in original and not dataset[name].variable.equals(original[name].variable)
     ]
     return f"reads other numbers in {changed}" if changed else "same"
 

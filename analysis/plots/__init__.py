@@ -11,6 +11,7 @@ from analysis.plots.beta_lines import beta
 from analysis.plots.channel_curves import channels
 from analysis.plots.component_worth import components
 from analysis.plots.feature_surfaces import feature_maps
+from analysis.plots.heat_maps import prototype_heads, textspan_share
 from analysis.plots.label_pictures import label_maps
 from analysis.plots.lines import entropy, layer_lines, maxima, norms
 from analysis.plots.method_bars import compare
@@ -18,6 +19,7 @@ from analysis.plots.miou_lines import layers, prototypes
 from analysis.plots.norm_bars import norms_and_miou
 from analysis.plots.pca_maps import pca
 from analysis.plots.similarity_maps import similarity
+from analysis.plots.text_tables import textspan
 from analysis.plots.token_lines import tokens
 from analysis.plots.variant_bars import ablation, ablation_by_dataset
 
@@ -40,8 +42,11 @@ __all__ = [
     "norms",
     "norms_and_miou",
     "pca",
+    "prototype_heads",
     "prototypes",
     "similarity",
     "sources",
+    "textspan",
+    "textspan_share",
     "tokens",
 ]

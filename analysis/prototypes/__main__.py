@@ -5,7 +5,8 @@
 For any model, DINO included. Pictures 0, 2, 4, … of a labelled data set give the prototypes (the mean patch feature of each
 class), pictures 1, 3, 5, … are segmented: every pixel takes the class of the prototype that its feature is most similar to.
 Similarity is the cosine, of features as they are ("cosine") or with the channels' mean and deviation taken out
-("standardised"), so that a few large channels cannot decide alone. Ctrl-C loses nothing: the same command continues.
+("standardised"), so that a few large channels cannot decide alone. --heads reads what every single head gathers, in place of the
+maps, and tells how many heads know the place. Ctrl-C loses nothing: the same command continues.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ class Options:
     models: cli.Models = cli.Models(SHIPPED)
     labelled: cli.Labelled = cli.Labelled(names="standard")
     layers: commands.Layers = commands.Layers()
+    heads: bool = False
+    """Read A·v of every head, before the output projection mixes the heads, in place of X_res, X_attn and X_sum."""
     short_side: int | None = None
     """Pixels to which the short side of a picture is resized; by default the segmentation protocol's 448, in proportion for
     models of small pictures."""
@@ -40,7 +43,7 @@ class Options:
 
 
 def run(options: Options) -> xr.Dataset:
-    """mIoU of the nearest class prototype, for every layer and feature."""
+    """mIoU of the nearest class prototype, for every layer and feature or head."""
     from analysis.prototypes.run import measure_models
 
     running = options.running
@@ -49,6 +52,7 @@ def run(options: Options) -> xr.Dataset:
         cli.datasets(options.labelled),
         cli.dataset_file(options.result),
         layers=options.layers.layers or None,
+        heads=options.heads,
         short_side=options.short_side,
         batch_size=running.batch_size,
         limit=running.limit,
@@ -70,7 +74,7 @@ def main() -> None:
         report=table.report,
         reading=reading,
         rows=table.tidy,
-        draw=plots.prototypes,
+        draw=lambda dataset: (plots.prototype_heads if "head" in dataset.dims else plots.prototypes)(dataset),
         same_pictures=partial(same_data, options.labelled, options.running.limit),
     )
 

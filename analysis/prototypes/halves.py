@@ -22,15 +22,15 @@ from analysis.prototypes.nearest import (
     nearest,
     similarities,
 )
-from analysis.prototypes.pictures import prepared, probed
+from analysis.prototypes.pictures import prepared
+from analysis.prototypes.sites import Sites
 from clearclip.datasets import LabelledPictures, Sample
 from clearclip.datasets.entries import entries, list_digest
 from clearclip.errors import UserError
 from clearclip.evaluation.scores import iou_scores
 from clearclip.methods.windows import Windows
 from clearclip.models.backbone import Backbone
-from clearclip.models.block import FEATURES
-from clearclip.models.finite import feature_sites, require_finite
+from clearclip.models.finite import require_finite
 from clearclip.models.memory import refuse_too_large
 from clearclip.runs.exact_sum import ExactSum
 from clearclip.runs.records import contents_of
@@ -40,19 +40,18 @@ T = TypeVar("T")
 
 
 class Task:
-    """What both halves share: a model, its layers, a data set, and sizes."""
+    """What both halves share: a model, where its patches are read, a data set, and sizes."""
 
     def __init__(
         self,
-        model: Backbone,
+        sites: Sites,
         dataset: LabelledPictures,
-        layers: Sequence[int] | None,
         short_side: int | None,
         batch_size: int,
         limit: int | None,
     ) -> None:
-        self.model, self.dataset, self.layers = model, dataset, model.layers(layers)
-        self.batch_size, self.limit, self.windows = batch_size, limit, _sizes(model, short_side)
+        self.sites, self.model, self.dataset = sites, sites.model, dataset
+        self.batch_size, self.limit, self.windows = batch_size, limit, _sizes(sites.model, short_side)
         self.entries = entries(dataset, limit)
         if len(self.entries) < 2:
             raise UserError(
@@ -60,22 +59,21 @@ class Task:
             )
         if batch_size < 1:
             raise UserError(f"batch size {batch_size}: at least 1.")
-        refuse_too_large(model, self.windows.short_side)
+        refuse_too_large(sites.model, self.windows.short_side)
 
 
 class Half(Measurement[Sample, T]):
     """One half of the pictures of a task: those with indices `first`, `first` + 2, `first` + 4, …"""
 
     def __init__(self, task: Task, first: int, what: str, source: str) -> None:
-        self.task, self.model, self.classes = task, task.model, len(task.dataset.classes)
+        self.task, self.sites, self.model, self.classes = task, task.sites, task.model, len(task.dataset.classes)
         self.title = f"{task.model.name} {task.dataset.name} {what}"
         self.source = f"the {source} half of {task.dataset.name}"
         self.entries, self.batch_size = task.entries, task.batch_size
         self.indices = range(first, len(self.entries), 2)
-        self.maps = (len(task.layers), len(FEATURES))
 
     def key(self) -> dict[str, Any]:
-        """Model, data set, layers and sizes."""
+        """Model, data set, sites and sizes."""
         return {
             "model": self.model.architecture,
             "weights": self.model.weights.sha256,
@@ -84,7 +82,8 @@ class Half(Measurement[Sample, T]):
             "interventions": self.model.interventions,
             "data set": list_digest(self.task.dataset),
             "limit": self.task.limit,
-            "layers": self.task.layers,
+            "layers": self.sites.layers,
+            "sites": self.sites.dim,
             "short side": self.task.windows.short_side,
             "batch size": self.batch_size,
         }
@@ -94,24 +93,17 @@ class Half(Measurement[Sample, T]):
         return self.entries[index].read()
 
     def require_finite(self, finite: Tensor, samples: Sequence[Sample]) -> None:
-        """Refuse a batch of pictures of which one of the maps, (layers · features,), is not finite."""
+        """Refuse a batch of pictures of which one of the sites, (layers · places,), is not finite."""
         names = ", ".join(sample.name for sample in samples)
-        require_finite(finite[None], [names], feature_sites(self.task.layers, FEATURES), self.model)
+        require_finite(finite[None], [names], self.sites.titles, self.model)
 
 
 class Sums(NamedTuple):
     """Sums over the labelled patches of the first half."""
 
     weights: ExactSum  # (C,), labelled patches of every class
-    sums: ExactSum  # (layers, features, C, D)
-    squares: ExactSum  # (layers, features, D)
-
-
-DIMS = {
-    "weights": ("class",),
-    "sums": ("layer", "feature", "class", "channel"),
-    "squares": ("layer", "feature", "channel"),
-}
+    sums: ExactSum  # (layers, places, C, D)
+    squares: ExactSum  # (layers, places, D)
 
 
 class Learning(Half[Sums]):
@@ -119,12 +111,14 @@ class Learning(Half[Sums]):
 
     def __init__(self, task: Task) -> None:
         super().__init__(task, 0, "prototypes", "first")
+        sites = ("layer", self.sites.dim)
+        self.dims = {"weights": ("class",), "sums": (*sites, "class", "channel"), "squares": (*sites, "channel")}
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Every map is reduced to its moments, weighted by the shares of the pictures that are seen."""
         shares = torch.empty(0)
-        with probed(self.model, self.task.layers, lambda _, patches: moments(patches, shares)) as forward:
+        with self.sites.probed(lambda _, patches: moments(patches, shares)) as forward:
 
             def learn(images: Tensor, of_classes: Tensor) -> list[Moments]:
                 nonlocal shares
@@ -136,11 +130,11 @@ class Learning(Half[Sums]):
 
     def start(self) -> Sums:
         """No patches."""
-        width = self.model.width
+        shape, width = self.sites.shape, self.sites.width
         return Sums(
             ExactSum.zeros((self.classes,)),
-            ExactSum.zeros((*self.maps, self.classes, width)),
-            ExactSum.zeros((*self.maps, width)),
+            ExactSum.zeros((*shape, self.classes, width)),
+            ExactSum.zeros((*shape, width)),
         )
 
     def update(self, total: Sums, pictures: Sequence[Sample]) -> Sums:
@@ -158,24 +152,24 @@ class Learning(Half[Sums]):
 
     def state(self, total: Sums) -> xr.Dataset:
         """The parts of all sums."""
-        return xr.Dataset({name: (("part", *dims), getattr(total, name).parts) for name, dims in DIMS.items()})
+        return xr.Dataset({name: (("part", *dims), getattr(total, name).parts) for name, dims in self.dims.items()})
 
     def restore(self, state: xr.Dataset) -> Sums:
         """What `state` kept."""
-        return Sums(*(ExactSum(state[name].values) for name in DIMS))
+        return Sums(*(ExactSum(state[name].values) for name in self.dims))
 
     def finish(self, states: Sequence[xr.Dataset], images: int) -> xr.Dataset:
-        """The sums over all pictures: `weights` (class), `sums` (layer, feature, class, channel), `squares`; and `images`."""
+        """The sums over all pictures: `weights` (class), `sums` (layer, place, class, channel), `squares`; and `images`."""
         totals = {
             name: ExactSum.of_parts((state[name].values for state in states), states[0][name].shape[1:]).value()
-            for name in DIMS
+            for name in self.dims
         }
-        sums = {name: (DIMS[name], total) for name, total in totals.items()}
+        sums = {name: (self.dims[name], total) for name, total in totals.items()}
         return xr.Dataset(sums | {"images": images} | contents_by_picture(states))
 
 
 class Comparing(Half[np.ndarray]):
-    """The second half: confusion matrices (layers, features, similarities, C, C) int64; rows are the true classes."""
+    """The second half: confusion matrices (layers, places, similarities, C, C) int64; rows are the true classes."""
 
     def __init__(self, task: Task, known: Prototypes) -> None:
         super().__init__(task, 1, "labels", "second")
@@ -205,7 +199,7 @@ class Comparing(Half[np.ndarray]):
             ]
             return torch.stack(matrices), patches.isfinite().all()
 
-        with probed(self.model, self.task.layers, count) as forward:
+        with self.sites.probed(count) as forward:
 
             def compare(images: Tensor, truths: Tensor) -> list[tuple[Tensor, Tensor]]:
                 nonlocal labels, grid
@@ -217,7 +211,7 @@ class Comparing(Half[np.ndarray]):
 
     def start(self) -> np.ndarray:
         """Nothing counted."""
-        return np.zeros((*self.maps, len(SIMILARITIES), self.classes, self.classes), np.int64)
+        return np.zeros((*self.sites.shape, len(SIMILARITIES), self.classes, self.classes), np.int64)
 
     def update(self, total: np.ndarray, pictures: Sequence[Sample]) -> np.ndarray:
         """Segment a batch and count."""
@@ -233,15 +227,12 @@ class Comparing(Half[np.ndarray]):
         miou = iou_scores(total)["miou"]
         if np.isnan(miou).all():
             return ""
-        layer, feature, similarity = np.unravel_index(np.nanargmax(miou), miou.shape)
-        return (
-            f"best {FEATURES[feature]} of layer {self.task.layers[layer]}, {SIMILARITIES[similarity]}: "
-            f"{np.nanmax(miou):.1f}"
-        )
+        site, similarity = divmod(int(np.nanargmax(miou)), len(SIMILARITIES))
+        return f"best {self.sites.titles[site]}, {SIMILARITIES[similarity]}: {np.nanmax(miou):.1f}"
 
     def state(self, total: np.ndarray) -> xr.Dataset:
         """The confusion matrices."""
-        return xr.Dataset({"confusion": (("layer", "feature", "similarity", "class", "predicted"), total)})
+        return xr.Dataset({"confusion": (("layer", self.sites.dim, "similarity", "class", "predicted"), total)})
 
     def restore(self, state: xr.Dataset) -> np.ndarray:
         """What `state` kept."""

@@ -1,4 +1,4 @@
-"""Half of a data set → class prototypes; the other half → its segmentation by them, every layer and feature in one pass."""
+"""Half of a data set → class prototypes; the other half → its segmentation by them, every map or head in one pass."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import xarray as xr
 
 from analysis.prototypes.halves import Comparing, Learning, Task
 from analysis.prototypes.nearest import SIMILARITIES, prototypes
+from analysis.prototypes.sites import Features, Heads
 from analysis.prototypes.table import merge
 from clearclip.datasets import LabelledPictures, as_dataset
 from clearclip.datasets.entries import meaning
@@ -17,7 +18,6 @@ from clearclip.entries import digest
 from clearclip.errors import UserError
 from clearclip.evaluation import scores
 from clearclip.models.backbone import Backbone
-from clearclip.models.block import FEATURES
 from clearclip.models.wrap import ModelLike, as_backbone
 from clearclip.runs import results, unfinished_files
 from clearclip.runs.processes import processes
@@ -29,6 +29,7 @@ def measure(
     dataset: Any,
     *,
     layers: Sequence[int] | None = None,
+    heads: bool = False,
     short_side: int | None = None,
     batch_size: int = 8,
     limit: int | None = None,
@@ -44,6 +45,7 @@ def measure(
         model: any `Backbone`, a live module, or a name.
         dataset: what `clearclip.datasets.load` gives, a name, a folder, or what else `clearclip.datasets.as_dataset` takes.
         layers: which layers, counted 1 … depth; None takes all.
+        heads: read A·v of every head, before the output projection, in place of the three feature maps.
         short_side: pixels to which pictures are resized, their shape kept up to whole patches; None is the protocol's 448
             (in proportion for models of small pictures).
         batch_size: pictures in one forward pass, if they are equal in size.
@@ -55,7 +57,7 @@ def measure(
 
     Memory does not depend on the number of pictures or tokens. An interrupted or shared run (torchrun) ends with the same bits.
 
-    Returns: a Dataset (model, dataset, layer, feature, similarity, class) with iou, miou, pixel_accuracy (percent),
+    Returns: a Dataset (model, dataset, layer, feature or head, similarity, class) with iou, miou, pixel_accuracy (percent),
     intersection, union (pixels), images, prototype_images, prototype_patches.
     Raises: `UserError` for a data set of less than two pictures, or a half without a single usable one.
 
@@ -65,8 +67,9 @@ def measure(
     >>> dict(result.miou.sizes)
     {'model': 1, 'dataset': 1, 'layer': 1, 'feature': 3, 'similarity': 2}
     """
-    dataset = as_dataset(dataset)
-    task = Task(as_backbone(model), dataset, layers, short_side, batch_size, limit)
+    dataset, backbone = as_dataset(dataset), as_backbone(model)
+    sites = (Heads if heads else Features)(backbone, backbone.layers(layers))
+    task = Task(sites, dataset, short_side, batch_size, limit)
     second = None if unfinished is None else unfinished.with_name(f"{unfinished.stem}.second{unfinished.suffix}")
     learned = stream(Learning(task), unfinished=unfinished, strict=strict, progress=progress)
     if not learned.weights.any():
@@ -113,22 +116,22 @@ ATTRS = scores.ATTRS | {
 
 def _result(task: Task, learned: xr.Dataset, compared: xr.Dataset) -> xr.Dataset:
     """The Dataset of both halves."""
-    model, dataset, cell = task.model, task.dataset, ("model", "dataset")
+    model, dataset, sites, cell = task.model, task.dataset, task.sites, ("model", "dataset")
     contents = xr.concat([learned.content, compared.content], "picture").sortby("picture").to_series().to_dict()
     values = scores.iou_scores(compared.confusion.values) | {
         "images": compared.images.values,
         "prototype_images": learned.images.values,
         "prototype_patches": learned.weights.values,
     }
-    dims = {0: cell, 1: (*cell, "class"), 3: (*cell, "layer", "feature", "similarity")}
+    dims = {0: cell, 1: (*cell, "class"), 3: (*cell, "layer", sites.dim, "similarity")}
     dims[4] = (*dims[3], "class")
     variables = {name: (dims[value.ndim], value[None, None], ATTRS[name]) for name, value in values.items()}
     about: dict[str, Any] = results.about_model(model) | {"short_side": task.windows.short_side}
     coords = {name: ("model", [value]) for name, value in about.items()} | {
         "model": [model.name],
         "dataset": [dataset.name],
-        "layer": ("layer", list(task.layers), {"long_name": "layer", "units": "1"}),
-        "feature": list(FEATURES),
+        "layer": ("layer", list(sites.layers), {"long_name": "layer", "units": "1"}),
+        sites.dim: sites.labels,
         "similarity": list(SIMILARITIES),
         "class": dataset.classes,
         "split": ("dataset", [getattr(dataset, "split", "all")]),

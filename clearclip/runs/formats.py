@@ -161,6 +161,7 @@ SITES = ("model", "image", "layer", "feature", "tokens")
 CHANNELS, TOKENS = ("model", "layer", "feature", "tokens", "channel"), ("model", "layer", "feature", "tokens", "token")
 CELLS = ("model", "dataset", "recipe")
 MAPS = ("model", "dataset", "layer", "feature", "similarity")
+HEADS, OF_HEADS = ("model", "layer", "head"), ("model", "dataset", "layer", "head", "similarity")
 PHOTO = Variable(("model", "image", "y", "x", "rgb"), PIXEL)
 MODELS = {"model": TEXT}
 IMAGES = {"model": TEXT, "image": TEXT, "layer": FROM_1}
@@ -182,6 +183,14 @@ def _scores(dims: tuple[str, ...]) -> dict[str, Variable]:
         "miou": Variable(dims, PERCENT, "%", filled=True),
         "pixel_accuracy": Variable(dims, PERCENT, "%"),
         "images": Variable(("model", "dataset"), COUNT, "1"),
+    }
+
+
+def _prototypes(dims: tuple[str, ...]) -> dict[str, Variable]:
+    return {
+        **_scores(dims),
+        "prototype_images": Variable(("model", "dataset"), COUNT, "1"),
+        "prototype_patches": Variable(("model", "dataset", "class"), SIZE, "patches"),
     }
 
 
@@ -270,22 +279,6 @@ FORMATS = {  # what the attribute `format` calls it → the kind
         },
         attributes=EVERY,
     ),
-    "prototypes": Format(
-        "prototype results",
-        ("analysis.prototypes",),
-        ("dims", "similarity"),
-        MODELS
-        | {"dataset": TEXT, "layer": FROM_1, "feature": ALL_FEATURES}
-        | {"similarity": Values("U", names=("cosine", "standardised")), "class": TEXT},
-        (*MAPS, "class"),
-        {
-            **_scores(MAPS),
-            "prototype_images": Variable(("model", "dataset"), COUNT, "1"),
-            "prototype_patches": Variable(("model", "dataset", "class"), SIZE, "patches"),
-        },
-        ABOUT_MODEL | ABOUT_DATASET | {"short_side": Variable(("model",), Values("iu", 1), "pixels")},
-        attributes=EVERY,
-    ),
     "attribution": Format(
         "attribution",
         ("analysis.attribution",),
@@ -338,6 +331,47 @@ FORMATS = {  # what the attribute `format` calls it → the kind
         },
         ABOUT_MODEL | ABOUT_PICTURES | {"query": Variable(("model",), TEXT)} | QUERY,
         attributes=EVERY | PICTURES,
+    ),
+    "texts of heads": Format(
+        "texts of heads",
+        ("analysis.textspan",),
+        ("data_vars", "variance_share"),
+        MODELS | {"layer": FROM_1, "head": FROM_1, "rank": FROM_1},
+        (*HEADS, "rank"),
+        {
+            "text": Variable((*HEADS, "rank"), TEXT, "text"),
+            "variance_share": Variable((*HEADS, "rank"), SHARE, "1"),
+            "variance": Variable(HEADS, SIZE, "1"),
+        },
+        ABOUT_MODEL
+        | dict.fromkeys(("image_size", "rows", "columns"), Variable(("model",), replace(WHOLE, low=1)))
+        | dict.fromkeys(("pool", "pool_sha256"), Variable(("model",), TEXT))
+        | {"pool_size": Variable(("model",), replace(WHOLE, low=1))},
+        attributes=EVERY | PICTURES | {"tokens": "text"},
+    ),
+    "head prototypes": Format(
+        "prototype results of heads",
+        ("analysis.prototypes --heads",),
+        ("dims", "head"),
+        MODELS
+        | {"dataset": TEXT, "layer": FROM_1, "head": FROM_1}
+        | {"similarity": Values("U", names=("cosine", "standardised")), "class": TEXT},
+        (*OF_HEADS, "class"),
+        _prototypes(OF_HEADS),
+        ABOUT_MODEL | ABOUT_DATASET | {"short_side": Variable(("model",), Values("iu", 1), "pixels")},
+        attributes=EVERY,
+    ),
+    "prototypes": Format(
+        "prototype results",
+        ("analysis.prototypes",),
+        ("dims", "similarity"),
+        MODELS
+        | {"dataset": TEXT, "layer": FROM_1, "feature": ALL_FEATURES}
+        | {"similarity": Values("U", names=("cosine", "standardised")), "class": TEXT},
+        (*MAPS, "class"),
+        _prototypes(MAPS),
+        ABOUT_MODEL | ABOUT_DATASET | {"short_side": Variable(("model",), Values("iu", 1), "pixels")},
+        attributes=EVERY,
     ),
     "feature maps": Format(
         "feature maps",

@@ -22,6 +22,7 @@ from analysis.probes.similarity import similarity_maps
 from analysis.probes.statistics import FIGURE_4, TOKENS
 from analysis.prototypes.run import measure
 from analysis.sweeps import recipe_lists
+from analysis.textspan.run import measure as texts_of_heads
 from clearclip.datasets import load
 from clearclip.methods.recipes import Recipe
 from clearclip.segmentation.overlay import Row, draw_rows, explained
@@ -88,6 +89,9 @@ def dataset_of(name, model, scenes, request):
         {
             "layers": lambda: sweep(recipe_lists.layers(model), ("a",), ("mine", "yours")),
             "prototypes": lambda: measure(model, scenes, layers=[6], progress=False),
+            "prototype_heads": lambda: measure(model, scenes, layers=[6], heads=True, progress=False),
+            "textspan": lambda: texts_of_heads(model, scenes, [MODEL, DATASET], layers=[6], progress=False),
+            "textspan_share": lambda: texts_of_heads(model, scenes, ["a ball", "sand"], layers=[6], progress=False),
             "attention": lambda: token_attention(model, scenes, [6]),
             "pca": lambda: pca_maps(model, pictures(scenes), [6]),
             "similarity": lambda: similarity_maps(model, pictures(scenes), (0.5, 0.5), [6]),

@@ -14,11 +14,11 @@ import clearclip
 from analysis import plots, read_rows
 from analysis.plots.style import FEATURE_STYLE
 from analysis.probes.probe import Probe
-from analysis.prototypes import halves
 from analysis.prototypes import table as prototype_results
 from analysis.prototypes.nearest import class_shares, nearest
 from analysis.prototypes.nearest import prototypes as finished
 from analysis.prototypes.run import measure, measure_models
+from analysis.prototypes.sites import Features
 from clearclip.datasets import Sample, load
 from clearclip.errors import UserError
 from clearclip.methods.windows import PatchLogits
@@ -94,8 +94,34 @@ def test_the_nearest_prototype_is_that_of_the_segmenters_own_labelling():
         assert torch.equal(label, class_labels(PatchLogits([((0, 0, 33, 47), one)], (33, 47), 1), (33, 47), owner))
 
 
-def test_against_explicit_loops(model, whole):
-    dataset, layers = few(), (1, 6)
+def feature_maps(model, pixels):
+    """X_res, X_attn and X_sum of layers 1 and 6, (rows · columns, D) each, as the probe reads them."""
+    with torch.inference_mode(), Probe(model, (1, 6), keep=True) as probe:
+        model(pixels)
+    return {site: probe[site][0, 1:].double().numpy() for site in probe.sites}
+
+
+def head_maps(model, pixels):
+    """What each head of layers 1 and 6 gathers, (rows · columns, C) each, from the weights of timm's block, head by head."""
+    maps = {}
+    for layer, given in model.block_inputs(pixels, [1, 6]).items():
+        block = model.model.blocks[layer - 1].double()
+        y = block.norm1(given.x.double())[0]
+        for head in range(3):
+            q, k, v = (
+                y @ block.attn.qkv.weight[start : start + 32].T + block.attn.qkv.bias[start : start + 32]
+                for start in (32 * head + 96 * part for part in range(3))
+            )
+            maps[layer, head + 1] = ((q @ k.T / 32**0.5).softmax(1) @ v)[1:].detach().numpy()
+        block.float()
+    return maps
+
+
+@pytest.mark.parametrize("place, maps_of", [("feature", feature_maps), ("head", head_maps)])
+def test_against_explicit_loops(model, whole, place, maps_of):
+    dataset = few()
+    if place == "head":
+        whole = measure(model, dataset, layers=[1, 6], heads=True, short_side=32, batch_size=2, progress=False)
     mean, std = (np.array(model.preprocessing[key])[:, None, None] for key in ("mean", "std"))
     maps, shares, truths = [], [], []
     for image, label, _ in dataset.samples:
@@ -104,36 +130,37 @@ def test_against_explicit_loops(model, whole):
         rows, columns = (round(int(side * scale + 0.5) / 8) for side in (height, width))
         pixels = torch.tensor(np.asarray(image), dtype=torch.float32).permute(2, 0, 1)[None]
         pixels = F.interpolate(pixels, (rows * 8, columns * 8), mode="bilinear").round().clamp(0, 255)[0].numpy()
-        with torch.inference_mode(), Probe(model, layers, keep=True) as probe:
-            model(torch.tensor((pixels / 255 - mean) / std, dtype=torch.float32)[None])
-        maps.append({site: probe[site][0, 1:].double().numpy().reshape(rows, columns, -1) for site in probe.sites})
+        images = torch.tensor((pixels / 255 - mean) / std, dtype=torch.float32)[None]
+        maps.append({site: x.reshape(rows, columns, -1) for site, x in maps_of(model, images).items()})
         shares.append(
             class_shares(torch.from_numpy(label), (rows, columns), 26).double().numpy().reshape(26, rows, columns)
         )
         truths.append(label)
 
-    for (layer, feature), similarity in ((site, s) for site in maps[0] for s in ("cosine", "standardised")):
+    for (layer, which), similarity in ((site, s) for site in maps[0] for s in ("cosine", "standardised")):
         patches = [
-            (maps[i][layer, feature][y, x], shares[i][:, y, x])
+            (maps[i][layer, which][y, x], shares[i][:, y, x])
             for i in (0, 2, 4)
             for y, x in np.ndindex(shares[i].shape[1:])
         ]
         features, weights = np.stack([one for one, _ in patches]), np.stack([one for _, one in patches])
-        shift, spread = np.zeros(96), np.ones(96)
+        shift, spread = np.zeros(features.shape[1]), np.ones(features.shape[1])
         if similarity == "standardised":
             shift = np.average(features, 0, weights.sum(1))
             spread = np.sqrt(np.average((features - shift) ** 2, 0, weights.sum(1)))
         known = {c: (np.average(features, 0, weights[:, c]) - shift) / spread for c in range(26) if weights[:, c].any()}
         confusion = np.zeros((26, 26))
         for i in (1, 3, 5):
-            one = (maps[i][layer, feature] - shift) / spread
+            one = (maps[i][layer, which] - shift) / spread
             cosines = np.stack([one @ p / np.linalg.norm(one, axis=-1) / np.linalg.norm(p) for p in known.values()])
             large = F.interpolate(torch.tensor(cosines)[None], truths[i].shape, mode="bilinear")[0].numpy()
             labels = np.array(list(known))[large.argmax(0)]
             for true, found in zip(truths[i].ravel(), labels.ravel(), strict=True):
                 if true != 255:
                     confusion[true, found] += 1
-        got = whole.sel(model="dino_tiny", dataset="few", layer=layer, feature=feature, similarity=similarity)
+        got = whole.sel(
+            {"model": "dino_tiny", "dataset": "few", "layer": layer, place: which, "similarity": similarity}
+        )
         hits = np.diagonal(confusion)
         np.testing.assert_allclose(got.intersection, hits, atol=3)  # pixels between two classes turn with the last bit
         np.testing.assert_allclose(got.union, confusion.sum(0) + confusion.sum(1) - hits, atol=3)
@@ -153,7 +180,8 @@ def test_features_that_are_the_class_give_everything(model, monkeypatch):
         )
 
     @contextmanager
-    def planted(model, layers, reduce):
+    def planted(sites, reduce):
+        model, layers = sites.model, sites.layers
         mean, std = model.preprocessing["mean"][0], model.preprocessing["std"][0]
 
         def forward(images):
@@ -162,7 +190,7 @@ def test_features_that_are_the_class_give_everything(model, monkeypatch):
 
         yield forward
 
-    monkeypatch.setattr(halves, "probed", planted)
+    monkeypatch.setattr(Features, "probed", planted)
     classes = [*"abcdef"]
     found = measure(model, Few(samples, classes), layers=[1], short_side=24, progress=False)
     np.testing.assert_array_equal(found.miou.sel(similarity="standardised"), 100)
@@ -255,6 +283,14 @@ def test_values_that_are_not_finite_are_refused_by_name(model):
         measure(broken, few(2), short_side=32, progress=False)
 
 
+def test_heads_that_are_not_finite_are_refused_by_name():
+    broken = clearclip.load("dino_tiny")
+    with torch.no_grad():
+        broken.model.blocks[4].attn.qkv.bias[2 * 96 + 32] = torch.nan  # v of the second head
+    with pytest.raises(UserError, match="head 2 of layer 5"):
+        measure(broken, few(2), layers=[4, 5], heads=True, short_side=32, progress=False)
+
+
 def test_no_labelled_pixel_in_the_first_half_is_refused(model):
     dataset = few(2)
     dataset.samples[0].label[:] = 255
@@ -332,6 +368,27 @@ def test_command(tmp_path):
     again = ("--data", tmp_path / "results" / "prototypes.nc", "--figure", tmp_path / "again.pdf")
     assert here("analysis.prototypes", *again, cwd=tmp_path).returncode == 0
     assert (tmp_path / "again.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_command_for_heads(tmp_path):
+    words = ("--limit", "2", "--layers", "1", "6", "--short-side", "32")
+    done = here("analysis.prototypes", "--heads", "--model", "clip_tiny", "dino_tiny", *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "cosine: best head " in done.stdout and "of 6 heads reach" in done.stdout
+    file = tmp_path / "results" / "prototypes.nc"
+    dataset = prototype_results.read(file)
+    assert dataset.attrs["format"] == "clearclip head prototypes 1"
+    assert dataset["head"].values.tolist() == [1, 2, 3] and dataset.miou.dims[2:] == ("layer", "head", "similarity")
+    assert {"head", "layer", "iou"} <= set(pd.read_csv(file.with_suffix(".csv")).columns)
+    figure = plots.prototype_heads(dataset)
+    shown = [text.get_text() for text in figure.axes[0].texts]
+    assert shown == [f"{value:.0f}" for value in dataset.miou[0, 0, :, :, 0].values.ravel()]
+    again = here("analysis.prototypes", "--data", file, "--figure", tmp_path / "again.pdf", cwd=tmp_path)
+    assert again.returncode == 0 and (tmp_path / "again.pdf").is_file()
+    features = here(
+        "analysis.prototypes", "--model", "dino_tiny", *words, cwd=tmp_path
+    )  # is measured, not taken for heads
+    assert features.returncode == 0 and prototype_results.read(file).feature.size == 3
 
 
 @pytest.mark.parametrize(

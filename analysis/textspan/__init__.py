@@ -1,0 +1,1 @@
+"""TextSpan: the texts of a pool along which the output of an attention head varies most."""
