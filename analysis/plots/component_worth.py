@@ -36,9 +36,12 @@ def components(dataset: xr.Dataset, name: str = "") -> Figure:
         figure, axes = free_panels(len(each), 2, width=width, height=height)
         for row, panel in zip(axes, each, strict=True):
             random = ", random weights" if bool(panel.random_weights) else ""
-            about = f"{panel.model.item()}{random} on {panel.dataset.item()}, recipe {panel.recipe.item()}"
+            which = "as it is" if panel.recipe.item() == "clip" else f"recipe {panel.recipe.item()}"
+            about = f"{panel.model.item()}{random} on {panel.dataset.item()}, {which}"
             what = f"AUC, class {name}" if name else "AUC, mean over classes"
-            _heat(row[0], of_class(panel, name), f"{about}\n{what}", center=0.5, digits=2, spread=0.3)
+            auc = of_class(panel, name)
+            spread = max(0.3, float(np.abs(auc - 0.5).max()))
+            _heat(row[0], auc, f"{about}\n{what}", center=0.5, digits=2, spread=spread)
             change = panel.miou_without - panel.miou_whole
             spread = max(float(np.abs(change).max()), 1e-6)
             title = f"{about}\nmIoU without the component, beside {float(panel.miou_whole):.1f} %"
