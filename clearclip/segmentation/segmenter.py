@@ -16,7 +16,7 @@ from clearclip.errors import UserError
 from clearclip.methods.dense import DenseEncoder
 from clearclip.methods.recipes import Recipe
 from clearclip.methods.regions import nearest
-from clearclip.methods.stages.stage import Picture
+from clearclip.methods.stages.stage import Picture, Stage
 from clearclip.methods.windows import Encoded, PatchLogits, Windows, logits_of_windows, resize
 from clearclip.models.finite import require_finite
 from clearclip.models.memory import refuse_too_large
@@ -244,13 +244,19 @@ class Segmenter:
             mean_similarity,
             self._empty,
         )
-        encoded = {}
+        encoded: dict[str, Encoded] = {}
+        scored: dict[
+            tuple[Recipe, tuple[Stage, ...]], Tensor
+        ] = {}  # shared by recipes that differ in later stages only
         for recipe in self.encoder.recipes:
-            name = recipe.name
-            scores = queries.embeddings @ dense.features[name].mT  # (B, Q, N)
-            for stage in recipe.scoring:
-                scores = stage(scores, dense.features[name], dense.trunks[name])
-            encoded[name] = Encoded(scores, self.encoder.grid(name, size), dense.norms.get(name), dense.kept.get(name))
+            name, key = recipe.name, (recipe.encoding, (*recipe.scoring,))
+            if key not in scored:
+                scores = queries.embeddings @ dense.features[name].mT  # (B, Q, N)
+                for stage in recipe.scoring:
+                    scores = stage(scores, dense.features[name], dense.trunks[name])
+                scored[key] = scores
+            grid = self.encoder.grid(name, size)
+            encoded[name] = Encoded(scored[key], grid, dense.norms.get(name), dense.kept.get(name))
         return encoded
 
     def _merged(
@@ -259,9 +265,13 @@ class Segmenter:
         """The logits of a picture, its image (3, H', W') and own size, after those stages that see all of its windows."""
         queries = self.experts or self.queries
         picture = Picture(image, size, self.model, self.encoder.proxy, queries.embeddings, queries.owner)
+        done: dict[tuple[Recipe, tuple[Stage, ...]], PatchLogits] = {}  # LPOSS+ goes on where LPOSS ends
         for recipe in self.encoder.recipes:
-            for stage in recipe.merged:
-                by_recipe[recipe.name] = stage(by_recipe[recipe.name], picture)
+            for i, stage in enumerate(recipe.merged, 1):
+                key = recipe.encoding, (*recipe.scoring, *recipe.merged[:i])
+                if key not in done:
+                    done[key] = stage(by_recipe[recipe.name], picture)
+                by_recipe[recipe.name] = done[key]
         if self.experts is None:
             return by_recipe
         return {name: of_experts(logits, size, self.queries.owner) for name, logits in by_recipe.items()}
