@@ -234,9 +234,10 @@ class _Shared:
 
     def keepsake(self, recipe: Recipe, patches: Tensor) -> Tensor | None:
         """What a recipe's stages keep of each crop for the whole picture, which only the first of them may do."""
-        for stage in recipe.merged[:1]:
-            return self.trunk.once((recipe.encoding, stage), lambda: stage.keep(patches, self.trunk))
-        return None
+        if not recipe.merged:
+            return None
+        first = recipe.merged[0]
+        return self.trunk.once((recipe.encoding, first), lambda: first.keep(patches, self.trunk))
 
     def norms(self, recipe: Recipe) -> Tensor:
         """Frobenius norms of X_res and X_attn on the patches of the block that a recipe reads, (B, 2)."""
