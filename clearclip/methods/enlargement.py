@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+CPU = torch.device("cpu")
+
 
 class Stretch(NamedTuple):
     """Where a window lies along one side of the resized picture, in pixels, and how many patches it has there."""
@@ -45,15 +47,19 @@ class Enlargement:
         return slice(min(self.first[pixels]), max(self.last[pixels]))
 
 
-@lru_cache(maxsize=256)  # pictures of one size share it
-def enlargement(windows: tuple[Stretch, ...], side: int, patch: int, size: int) -> Enlargement:
-    """The steps along one side as one matrix, found by what they make of each patch alone; on the CPU.
+@lru_cache(maxsize=256)  # pictures of one size share it, and it is copied to the device once
+@torch.inference_mode(False)
+def enlargement(
+    windows: tuple[Stretch, ...], side: int, patch: int, size: int, device: torch.device = CPU
+) -> Enlargement:
+    """The steps along one side as one matrix, found by what they make of each patch alone.
 
     Args:
         windows: along this side, each once.
         side: of the resized picture, in pixels.
         patch: side of a patch; a window that is not a multiple of it was padded on both sides.
         size: of the picture itself along this side, in pixels.
+        device: where the patches are.
 
     >>> enlargement((Stretch(0, 2, 2), Stretch(1, 3, 2)), side=3, patch=1, size=3).weights
     tensor([[1.0000, 0.0000, 0.0000, 0.0000],
@@ -74,7 +80,7 @@ def enlargement(windows: tuple[Stretch, ...], side: int, patch: int, size: int) 
     used = weights != 0
     first = used.int().argmax(1)
     last = len(order) - used.flip(1).int().argmax(1)
-    return Enlargement(weights, order, tuple(first.tolist()), tuple(last.tolist()))
+    return Enlargement(weights.to(device), order.to(device), tuple(first.tolist()), tuple(last.tolist()))
 
 
 def padding(side: int, patch: int) -> tuple[int, int]:

@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 AT_ONCE = {"cpu": 2**18}  # cosines at pixels that are made at a time: a CPU is fastest within its cache, …
 AT_ONCE_ELSEWHERE = 2**25  # … an accelerator with fewer, larger steps
+LARGE = 2**24  # pixels of a picture whose colors are resized one after another
 TALL = 2**24  # cosines at all rows of pixels and columns of patches that are kept while a picture is enlarged
 
 
@@ -72,11 +73,12 @@ class Windows:
 
 
 def resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize uint8 pictures (…, 3, H, W) bilinearly, without antialiasing, to whole pixel values, as the protocol does."""
+    """Resize a uint8 picture (3, H, W) bilinearly, without antialiasing, to whole pixel values, as the protocol does."""
     if tuple(pixels.shape[-2:]) == size:
         return pixels.float()
-    scaled = F.interpolate(pixels[None].float(), size=size, mode="bilinear", align_corners=False)[0]
-    return scaled.round().clamp(0, 255)
+    parts = pixels.split(1) if pixels.shape[1] * pixels.shape[2] > LARGE else [pixels]  # floats take four times as much
+    scaled = [F.interpolate(part[None].float(), size=size, mode="bilinear", align_corners=False)[0] for part in parts]
+    return torch.cat(scaled).round_().clamp_(0, 255)
 
 
 Box = tuple[int, int, int, int]  # top, left, bottom, right
@@ -138,26 +140,25 @@ class PatchLogits:
         """
         down, across = self._enlargements(size)
         device, column = self.windows[0][1].device, size[0] * len(self)
-        rows, columns = (side.weights.to(device, non_blocking=True) for side in (down, across))
         patches = self._patches(down, across)  # (columns of patches, rows of patches, names)
-        tall = rows @ patches if column * len(patches) <= TALL else None  # (columns of patches, H, names)
+        tall = down.weights @ patches if column * len(patches) <= TALL else None  # (columns of patches, H, names)
         step = columns_at_once(column, device, at_once)
         for start in range(0, size[1], step):
             part = slice(start, min(start + step, size[1]))
             among = across.patches(part)
-            here = rows @ patches[among] if tall is None else tall[among]
-            yield part, (columns[part, among] @ here.flatten(1)).unflatten(1, (size[0], len(self)))
+            here = down.weights @ patches[among] if tall is None else tall[among]
+            yield part, (across.weights[part, among] @ here.flatten(1)).unflatten(1, (size[0], len(self)))
 
     def _enlargements(self, size: tuple[int, int]) -> tuple[Enlargement, Enlargement]:
         """How patches become pixels of a picture of this size, along its height and along its width."""
         down = dict.fromkeys(Stretch(box[0], box[2], logits.shape[-2]) for box, logits in self.windows)
         across = dict.fromkeys(Stretch(box[1], box[3], logits.shape[-1]) for box, logits in self.windows)
-        grid = [(y.start, x.start, y.end, x.end) for y in down for x in across]
+        device, grid = self.windows[0][1].device, [(y.start, x.start, y.end, x.end) for y in down for x in across]
         if [box for box, _ in self.windows] != grid:
             raise ValueError(f"windows {[box for box, _ in self.windows]} are not a grid, row by row")
         return (
-            enlargement(tuple(down), self.size[0], self.patch, size[0]),
-            enlargement(tuple(across), self.size[1], self.patch, size[1]),
+            enlargement(tuple(down), self.size[0], self.patch, size[0], device),
+            enlargement(tuple(across), self.size[1], self.patch, size[1], device),
         )
 
     def _patches(self, down: Enlargement, across: Enlargement) -> Tensor:
@@ -166,8 +167,7 @@ class PatchLogits:
         for (top, _, _, _), logits in self.windows:
             bands.setdefault(top, []).append(logits)
         whole = torch.cat([torch.cat(band, 2) for band in bands.values()], 1)  # (names, rows, columns)
-        device = whole.device
-        ordered = whole[:, down.order.to(device, non_blocking=True)][..., across.order.to(device, non_blocking=True)]
+        ordered = whole[:, down.order][..., across.order]
         return ordered.permute(2, 1, 0).contiguous()
 
     def _enlarged(self, box: Box, logits: Tensor) -> Tensor:
