@@ -48,5 +48,5 @@ def count(counts: Tensor, logits: PatchLogits, rows: Tensor, owner: Tensor, leve
 
 
 def matrices(counts: Tensor, classes: int) -> Tensor:
-    """The confusion matrices without the pixels that are ignored, (recipes, classes, classes)."""
-    return counts.unflatten(-1, (classes + 1, classes))[:, :classes]
+    """The confusion matrices without the pixels that are ignored, (…, classes, classes)."""
+    return counts.unflatten(-1, (classes + 1, classes))[..., :classes, :]
