@@ -15,7 +15,7 @@ from clearclip.errors import UserError
 from clearclip.methods.windows import PatchLogits
 from clearclip.segmentation.labelling import TEMPERATURE, best_score, class_scores, highest
 
-AT_ONCE = 2**25  # values of a piece: 128 MiB, of which a few copies exist at a time
+AT_ONCE = 2**21  # values of a piece: 8 MiB, of which a few copies exist at a time
 WHOLE = 2**30  # values that are given as one array at most: 4 GiB
 
 
@@ -23,8 +23,8 @@ WHOLE = 2**30  # values that are given as one array at most: 4 GiB
 class ScoreMaps:
     """Class scores in [0, 1], (C, H, W), of one picture, which are made from its patches whenever they are asked for.
 
-    A score is the softmax over all names, of each class its best name. What is held is small; what is made at a time takes
-    less than 1 GiB, whatever the picture and the number of classes.
+    A score is the softmax over all names, of each class its best name. What is held is small; what is made at a time is a
+    few columns of the picture, whatever its size and the number of classes.
 
     Args:
         logits: cosines of every name at the picture's patches.
