@@ -44,7 +44,7 @@ class Waits(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def evaluation():
     """An evaluation of six scenes as it runs on an accelerator: nothing in threads, checks put off."""
     from clearclip.evaluation.run import evaluate
