@@ -1,36 +1,38 @@
-"""What do fifty recipes cost, and what does a recipe spend outside the model? ViT-B/16, random weights.
+"""What do fifty recipes cost, where does the time go, and how fast are small pictures?
 
-    python benchmarks/evaluate.py --images my/photographs
+    python -m benchmarks.evaluate --images my/photographs
 
-First the grid of the paper's Figs. 5 and 6 (five attentions, each with four variants and six α: 50 recipes) in one pass
-over the photographs against `clearclip` alone; the two take turns, medians are printed. Then one recipe on one
-photograph, a part at a time: the time outside the model (reading, resizing, cosines, maps, labels, counting; texts are
-embedded before), and the same with the plain computation: all maps at full size, softmax over all names, argmax.
+The grid of the paper's Figs. 5 and 6 (five attentions, each with four variants and six α: 50 recipes) in one pass over
+photographs against `clearclip` alone, with ViT-B/16 and random weights. What takes turns with them are parts of the same:
+the trunk alone, the encoder alone with all 50, and the labels of one recipe against the plain computation (all maps at full size,
+softmax over all names, argmax). Texts are embedded before. Then 200 drawn scenes of 64 pixels
+with two recipes of the shipped model.
 """
 
 import argparse
 import contextlib
-import statistics
-import time
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
 
 import clearclip
-from clearclip.datasets import Sample
-from clearclip.evaluation import run as evaluation
+from benchmarks.common import Clock, Row, now, row, show, turns
+from clearclip.datasets import Sample, load
 from clearclip.methods.dense import DenseEncoder
 from clearclip.methods.recipes import Recipe
-from clearclip.methods.windows import PatchLogits
 from clearclip.models.backbone import Backbone
 from clearclip.pictures import find_images, read_image
-from clearclip.segmentation.labelling import TEMPERATURE, class_scores, scaled
+from clearclip.segmentation import segmenter as segmentation
+from clearclip.segmentation.labelling import TEMPERATURE, class_labels
+from clearclip.segmentation.segmenter import Segmenter
 from clearclip.segmentation.text import Queries
 
+NAME = "evaluate"
 SIZE = (500, 375)  # width, height
 ATTENTIONS = ("qk", "qq", "kk", "vv", "identity")
 VARIANTS = {
@@ -94,119 +96,131 @@ def cropped(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     return image.resize(SIZE, box=(left, top, left + side * SIZE[0], top + side * SIZE[1]))
 
 
-def plain_labels(
-    logits: PatchLogits, size: tuple[int, int], owner: Tensor, threshold: float = 0.0, scale: float = TEMPERATURE
-) -> Tensor:
-    """Word for word: every name's map at full size, softmax over all of them, the best class."""
-    best, labels = class_scores(scaled(logits.maps(), size, scale), owner, int(owner.max()) + 1).max(0)
-    return labels.masked_fill(best < threshold, 0) if threshold else labels
-
-
-@contextlib.contextmanager
-def replaced(owner: object, name: str, value: object) -> Iterator[None]:
-    """Another value for an attribute, for a while."""
-    before = getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)
-
-
-class Timed:
-    """The encoder, which adds up the seconds that are spent in it."""
-
-    def __init__(self) -> None:
-        self.seconds, self.encode = 0.0, DenseEncoder.encode
-
-    def __get__(self, encoder: DenseEncoder, kind: type) -> Callable[..., object]:
-        def encode(*given: object) -> object:
-            start = now()
-            result = self.encode(encoder, *given)  # type: ignore[arg-type]
-            self.seconds += now() - start
-            return result
-
-        return encode
-
-
-def now() -> float:
-    """Seconds, after the accelerator has done what it was given."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter()
-
-
 def embedded(model: Backbone, classes: int) -> Queries:
     """Random text embeddings, so that no time goes into text."""
     width = clearclip.Segmenter(model, "a", prompts="photo").queries.embeddings.shape[1]
-    rows = torch.nn.functional.normalize(
-        torch.randn(classes, width, generator=torch.Generator().manual_seed(0)), dim=-1
-    )
+    rows = F.normalize(torch.randn(classes, width, generator=torch.Generator().manual_seed(0)), dim=-1)
     names = tuple(f"class {i}" for i in range(classes))
     return Queries(rows.to(model.device), torch.arange(classes, device=model.device), names)
 
 
-def seconds(model: Backbone, dataset: Photographs, recipes: list[str | Recipe]) -> float:
-    """How long an evaluation takes."""
-    start = now()
-    evaluation.evaluate(model, dataset, recipes, threshold=0.0, progress=False)
-    return now() - start
+@contextlib.contextmanager
+def embedding(queries: Queries) -> Iterator[None]:
+    """These text embeddings for whatever is asked, for a while."""
+    before = segmentation.embed
+    segmentation.embed = lambda *_: queries  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        segmentation.embed = before
 
 
-def main() -> None:
+def plain_labels(logits: object, size: tuple[int, int]) -> torch.Tensor:
+    """Word for word: every name's map at full size, softmax over all of them, the best."""
+    maps = F.interpolate(logits.maps()[None], size=size, mode="bilinear", align_corners=False)[0]  # type: ignore[attr-defined]
+    return (maps * TEMPERATURE).softmax(0).argmax(0)
+
+
+@torch.inference_mode()
+def photographs(model: Backbone, folder: Path | None, count: int, classes: int, repeats: int) -> list[Row]:
+    """Fifty recipes against one, and parts of the same against the whole of them."""
+    dataset, queries = Photographs(folder, count, classes), embedded(model, classes)
+    with embedding(queries):
+        one = Segmenter(model, dataset.classes, "clearclip")
+
+        clock, outside = Clock(), list[float]()
+
+        def evaluation(recipes: object) -> Callable[[], object]:
+            return lambda: clearclip.evaluate(model, dataset, recipes, threshold=0.0, progress=False)
+
+        alone = evaluation("clearclip")
+
+        def partly() -> float:
+            clock.seconds, start = 0.0, now()
+            DenseEncoder.encode = clock.function(encode)  # type: ignore[method-assign]
+            try:
+                alone()
+            finally:
+                DenseEncoder.encode = encode  # type: ignore[method-assign]
+            took = now() - start
+            outside.append(100 * (took - clock.seconds) / took)
+            return took
+
+        ready = [one.prepare(sample.image).image(model, one.windows) for sample in dataset.samples]
+        boxes = [one.windows.boxes(*image.shape[1:]) for image in ready]
+        crops = torch.stack(
+            [
+                image[:, y:bottom, x:right]
+                for image, several in zip(ready, boxes, strict=True)
+                for y, x, bottom, right in several
+            ]
+        )
+        batches = crops.split(one.batch_size)
+        encoder, encode = DenseEncoder(model, fifty()), DenseEncoder.encode
+        asked = [next(iter(by.values())) for by in one.logits([sample.image for sample in dataset.samples])]
+        size = SIZE[::-1]
+        taken = turns(
+            {
+                "one": partly,
+                "fifty": evaluation(fifty()),
+                "trunk": lambda: [model.block_inputs(batch, [model.depth]) for batch in batches],
+                "encoder": lambda: [encoder(batch) for batch in batches],
+                "labels": lambda: [class_labels(logits, size, queries.owner) for logits in asked],
+                "plain": lambda: [plain_labels(logits, size) for logits in asked],
+            },
+            repeats,
+        )
+
+    def share(part: str, of: str) -> list[float]:
+        return [100 * value for value in taken.ratios(part, of)]
+
+    said = f"{classes} classes"
+    return [
+        row(NAME, f"one recipe, {said}, {count} photographs", "", "s", taken.wall["one"]),
+        row(NAME, f"50 recipes, {said}", "one recipe", "×", taken.ratios("fifty", "one")),
+        row(NAME, f"outside the model, one recipe, {said}", "all of it", "%", outside[1:]),
+        row(NAME, f"the trunk, 50 recipes, {said}", "all of it", "% of it", share("trunk", "fifty")),
+        row(NAME, f"trunk, last block and projection, 50 recipes, {said}", "all of it", "% of it", share("encoder", "fifty")),
+        row(NAME, f"labels, {said}", "the plain computation", "×", taken.ratios("labels", "plain")),
+    ]  # fmt: skip
+
+
+def small(count: int, repeats: int) -> list[Row]:
+    """Drawn scenes with the shipped model, from drawing to confusion matrices."""
+    model, dataset = clearclip.load("clip_tiny"), load("scenes", count=count)
+    queries = Segmenter(model, dataset.classes, prompts="photo").queries
+    with embedding(queries):
+        taken = turns(
+            {"scenes": lambda: clearclip.evaluate(model, dataset, ["clip", "clearclip"], progress=False)}, repeats
+        )
+    what = f"{count} scenes of 64 px, two recipes of clip_tiny"
+    return [
+        row(NAME, what, "", "s", taken.wall["scenes"]),
+        row(NAME, f"{what}, all threads together", "", "CPU s", taken.cpu["scenes"]),
+    ]
+
+
+def options() -> argparse.ArgumentParser:
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("--model", default="clip_vitb16")
     words.add_argument("--images", type=Path, help="a folder of photographs; scikit-image's by default")
-    words.add_argument("--photos", type=int, default=20)
+    words.add_argument("--photos", type=int, default=4)
+    words.add_argument("--scenes", type=int, default=200)
     words.add_argument("--repeats", type=int, default=3)
     words.add_argument("--classes", type=int, nargs="+", default=[21, 171])
-    given = words.parse_args()
+    return words
+
+
+def rows(given: argparse.Namespace) -> list[Row]:
+    """All rows of these options."""
     model = clearclip.load(given.model, random=True)
-    print(
-        f"{given.model}, {model.weights.name} weights, {given.photos} photographs of {SIZE[0]} × {SIZE[1]}, {model.device}, "
-        f"{torch.get_num_threads()} threads, torch {torch.__version__}"
-    )
-    for classes in given.classes:
-        dataset, queries = Photographs(given.images, given.photos, classes), embedded(model, classes)
-        with replaced(clearclip.segmentation.segmenter, "embed", lambda *_, queries=queries: queries):
-            grid(model, dataset, given.repeats)
-            parts(model, Photographs(given.images, 1, classes), given.repeats)
+    found = [photographs(model, given.images, given.photos, classes, given.repeats) for classes in given.classes]
+    return [*chain(*found), *small(given.scenes, given.repeats)]
 
 
-def grid(model: Backbone, dataset: Photographs, repeats: int) -> None:
-    """Fifty recipes against one."""
-    seconds(model, dataset_of(dataset, 1), ["clearclip"])  # warms up
-    pairs = [(seconds(model, dataset, ["clearclip"]), seconds(model, dataset, fifty())) for _ in range(repeats)]
-    alone, together = zip(*pairs, strict=True)
-    ratio = statistics.median(b / a for a, b in zip(alone, together, strict=True))
-    print(
-        f"{len(dataset.classes):4} classes: one recipe {statistics.median(alone):.1f} s, {len(fifty())} recipes "
-        f"{statistics.median(together):.1f} s: {ratio:.2f} × one"
-    )
-
-
-def parts(model: Backbone, dataset: Photographs, repeats: int) -> None:
-    """What of one recipe is not the model, and what it would be with the plain computation."""
-    for name, labels in (("this", evaluation.class_labels), ("plain", plain_labels)):
-        whole, outside = [], []
-        for repeat in range(3 * repeats + 1):
-            timed = Timed()
-            with replaced(DenseEncoder, "encode", timed), replaced(evaluation, "class_labels", labels):
-                took = seconds(model, dataset, ["clearclip"])
-            if repeat:  # the first one warms up
-                whole.append(took)
-                outside.append((took - timed.seconds) / took)
-        print(
-            f"{len(dataset.classes):4} classes, one photograph, {name:5}: {statistics.median(whole) * 1e3:.0f} ms, "
-            f"{statistics.median(outside):.1%} outside the model"
-        )
-
-
-def dataset_of(dataset: Photographs, count: int) -> Photographs:
-    """The first photographs."""
-    part = object.__new__(Photographs)
-    part.classes, part.samples = dataset.classes, dataset.samples[:count]
-    return part
+def main() -> None:
+    given = options().parse_args()
+    show(rows(given), f"{given.model}, random weights; scenes with clip_tiny, trained")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What collecting costs: all statistics of Fig. 4 at all sites against a plain forward pass of the same model.
 
-    python benchmarks/probe.py --model dino_vitb16 --batch-sizes 1 8 --repeats 9
+    python -m benchmarks.probe --model dino_vitb16 --batch-sizes 1 8 --repeats 9
 
 Repeats are interleaved (plain, ours, plain hooks, nnsight, torchlens, plain, …), so that other load on the machine
 meets all of them; a ratio is the median of the ratios within one repeat. The others compute entropy, maximum, Frobenius
@@ -9,7 +9,7 @@ norm and channel means by the published float64 formula; before timing, their re
 
 import argparse
 import math
-import statistics
+import sys
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -21,9 +21,11 @@ import clearclip
 from analysis.probes.collector import Collector
 from analysis.probes.images import Picture
 from analysis.probes.statistics import FIGURE_4, STATISTICS
+from benchmarks.common import Row, row, show, turns
 from clearclip.models.backbone import Backbone
 from clearclip.models.block import FEATURES
 
+NAME = "probe"
 Result = dict[str, Tensor]  # (B, layers, features, token choices, …)
 TOLERANCE = {"entropy": 1e-6, "maximum": 0.0, "frobenius_norm": 1e-5, "channel_mean_sorted": 1e-5, "channel_mean": 1e-6}
 
@@ -143,63 +145,44 @@ def torchlens(model: Backbone, images: Tensor) -> Callable[[], Result]:
 # timing --------------------------------------------------------------------------------------------------------------
 
 
-def seconds(measure: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    measure()
-    whole = time.perf_counter() - start
-    return getattr(measure, "seconds", whole)
+def timed(measure: Callable[[], object]) -> Callable[[], float | None]:
+    """A measure that gives the seconds that it took for itself, where it knows them."""
 
+    def run() -> float | None:
+        measure()
+        return getattr(measure, "seconds", None)
 
-def interleaved(measures: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    times: dict[str, list[float]] = {name: [] for name in measures}
-    for repeat in range(repeats + 1):
-        order = list(measures) if repeat % 2 else list(measures)[::-1]
-        for name in order:
-            elapsed = seconds(measures[name])
-            if repeat:  # the first round warms up
-                times[name].append(elapsed)
-    return times
-
-
-def table(times: dict[str, list[float]], against: str, batch_size: int) -> None:
-    print(f"\n{'batch ' + str(batch_size):<42}{'median':>10}{'fastest':>10}{'ratio':>8}   ratios' quartiles")
-    for name, values in times.items():
-        ratios = sorted(a / b for a, b in zip(values, times[against], strict=True))
-        low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
-        print(
-            f"{name:<42}{statistics.median(values) * 1e3:>8.0f}ms{min(values) * 1e3:>8.0f}ms{middle:>8.3f}   "
-            f"{low:.3f} … {high:.3f}",
-            flush=True,
-        )
+    return run
 
 
 def agree(name: str, theirs: Result, result: Result) -> bool:
     worst = {key: ((theirs[key] - result[key]).abs() / result[key].abs().clamp_min(1)).max().item() for key in FIGURE_4}
     wrong = {key: value for key, value in worst.items() if value > TOLERANCE[key]}
     if wrong:
-        print(f"left out, as it does not give our result: {name} (largest differences {wrong})")
+        print(f"left out, as it does not give our result: {name} (largest differences {wrong})", file=sys.stderr)
     return not wrong
 
 
-def precisions(model: Backbone, half: Backbone, images: Tensor) -> None:
-    """How far bf16 autocast is from float32."""
+def precisions(model: Backbone, half: Backbone, images: Tensor) -> list[Row]:
+    """How far bf16 autocast is from float32, at the worst."""
     full, low = ours(model, images)(), ours(half, images)()
-    print(
-        f"\nbf16 autocast against float32, {len(images)} images, largest absolute difference (patches and all tokens)"
-    )
-    print(
-        f"{'layer':<8}"
-        + "".join(f"{name + ' ' + feature:>18}" for name in ("entropy", "maximum") for feature in FEATURES)
-    )
-    differences = torch.cat([(full[name] - low[name]).abs().amax((0, 3)) for name in ("entropy", "maximum")], 1)
-    for layer, row in enumerate(differences.tolist(), 1):
-        print(f"{layer:<8}" + "".join(f"{value:>18.2e}" for value in row))
-    relative = ((full["maximum"] - low["maximum"]).abs() / full["maximum"].abs()).amax((0, 1, 3))
-    print(f"{'all':<8}" + "".join(f"{value:>18.2e}" for value in differences.amax(0).tolist()))
-    print("maximum, relative: " + ", ".join(f"{f} {v:.1e}" for f, v in zip(FEATURES, relative.tolist(), strict=True)))
+    differences = {name: float((full[name] - low[name]).abs().max()) for name in ("entropy", "maximum")}
+    what = f"largest difference of {{}}, batch {len(images)}"
+    return [row(NAME, what.format(name), "bf16 from float32", "", [value]) for name, value in differences.items()]
 
 
-def main() -> None:
+def compared(measures: dict[str, Callable[[], object]], repeats: int, size: int) -> list[Row]:
+    """Every measure against the first."""
+    plain, *others = measures
+    taken = turns({name: timed(measure) for name, measure in measures.items()}, repeats)
+    milliseconds = [1e3 * seconds for seconds in taken.wall[plain]]
+    return [
+        row(NAME, f"{plain}, batch {size}", "", "ms", milliseconds),
+        *(row(NAME, f"{name}, batch {size}", plain, "×", taken.ratios(name, plain)) for name in others),
+    ]
+
+
+def options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="dino_vitb16", help="a timm or open_clip model, by short name")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 8])
@@ -207,41 +190,44 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=None)
     parser.add_argument("--only-ours", action="store_true", help="leave out the other tools")
     parser.add_argument("--no-bf16", action="store_true", help="leave out bf16 autocast")
-    args = parser.parse_args()
+    return parser
 
+
+def main() -> None:
+    args = options().parse_args()
+    with torch.inference_mode():
+        show(rows(args), f"{args.model}, random weights")
+
+
+def rows(args: argparse.Namespace) -> list[Row]:
+    """All rows of these options."""
     model = clearclip.load(args.model, random=True, device="cpu")
     half = clearclip.load(args.model, random=True, device="cpu", precision="bf16")
-    side = args.image_size or model.image_size
-    print(
-        f"{args.model}, {model.weights.name.replace('random', 'random weights')}, {side} px, {model.depth * len(FEATURES)} "
-        f"sites, {torch.get_num_threads()} threads, torch {torch.__version__}"
-    )
+    side, found = args.image_size or model.image_size, []
     others = {"plain hooks, published float64 entropy": plain_hooks}
     others |= {
         f"{tool.__name__}, published float64 entropy": tool for tool in (nnsight, torchlens) if find_spec(tool.__name__)
     }
-
-    with torch.inference_mode():
-        for size in args.batch_sizes:
-            images = torch.randn(size, 3, side, side, generator=torch.Generator().manual_seed(0))
-            measures: dict[str, Callable[[], object]] = {
-                "plain forward pass": lambda images=images: model(images),
-                "ours (analysis.collect)": ours(model, images),
+    for size in args.batch_sizes:
+        images = torch.randn(size, 3, side, side, generator=torch.Generator().manual_seed(0))
+        measures: dict[str, Callable[[], object]] = {
+            f"plain pass of {args.model}": lambda images=images: model(images),
+            f"statistics at all {model.depth * len(FEATURES)} sites": ours(model, images),
+        }
+        if not args.only_ours:
+            result = ours(model, images)()
+            for name, tool in others.items():
+                measure = tool(model, images)
+                if agree(name, measure(), result):
+                    measures[name] = measure
+        found += compared(measures, args.repeats, size)
+        if not args.no_bf16:
+            measures = {
+                f"plain pass of {args.model} in bf16": lambda images=images: half(images),
+                "statistics at all sites in bf16": ours(half, images),
             }
-            if not args.only_ours:
-                result = ours(model, images)()
-                for name, tool in others.items():
-                    measure = tool(model, images)
-                    if agree(name, measure(), result):
-                        measures[name] = measure
-            table(interleaved(measures, args.repeats), "plain forward pass", size)
-            if not args.no_bf16:
-                measures = {
-                    "plain forward pass, bf16 autocast": lambda images=images: half(images),
-                    "ours (analysis.collect), bf16 autocast": ours(half, images),
-                }
-                table(interleaved(measures, args.repeats), "plain forward pass, bf16 autocast", size)
-                precisions(model, half, images)
+            found += [*compared(measures, args.repeats, size), *precisions(model, half, images)]
+    return found
 
 
 if __name__ == "__main__":

@@ -1,36 +1,35 @@
 """What do recipes cost? Time and memory of every recipe alone and of all in one pass, ViT-B/16, random weights.
 
-    python benchmarks/recipes.py
+    python -m benchmarks.recipes
 
-First one and thirty recipes against a plain encoding of the same images; plain is the library's own forward pass. Then a
-table: a photograph of 500 × 375 in windows, from its pixels to the cosines of 20 classes at its patches, with what a recipe does
-once the windows are merged (text is embedded before). What runs takes turns; printed are medians of times, and of ratios
-within one turn. A recipe that needs a second model gets a small one, whose own pass is timed apart. Peak memory is that of a
-process that does nothing else, libraries and weights included; on CUDA it is what PyTorch allocates there.
+One and thirty recipes against a plain encoding of the same images; plain is the library's own forward pass. Then a
+photograph of 500 × 375 in windows, from its pixels to the cosines of 20 classes at its patches, with what a recipe does once
+the windows are merged (text is embedded before). What runs takes turns. A recipe that needs a second model gets a small one,
+whose own pass is timed apart. Peak memory is that of a process that does nothing else, libraries and weights included; on
+CUDA it is what PyTorch allocates there.
 """
 
 import argparse
 import resource
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
 
 import clearclip
+from benchmarks.common import Clock, Row, now, row, show, turns
 from clearclip.errors import UserError
 from clearclip.methods.dense import DenseEncoder
 from clearclip.methods.recipes import ADDITIONS, RECIPES, Recipe, recipe
 from clearclip.models.backbone import Backbone
 from clearclip.segmentation.segmenter import Segmenter
 
+NAME = "recipes"
 CLASSES = 20
 ONE, ALL = "clearclip", "all in one pass"
 EVERY = [*RECIPES, *(f"{ONE}+{addition}" for addition in ADDITIONS)]
@@ -54,86 +53,19 @@ def thirty() -> list[Recipe]:
     return grid + alphas + published
 
 
-# clocks --------------------------------------------------------------------------------------------------------------
-
-
-def now() -> float:
-    """Seconds, after the accelerator has done what it was given."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter()
-
-
-class Clock:
-    """Adds up the seconds that are spent in a function or in a model's modules; one inside another counts once."""
-
-    def __init__(self) -> None:
-        self.seconds, self._depth, self._since = 0.0, 0, 0.0
-
-    def start(self, *_: object) -> None:
-        """Enter."""
-        if not self._depth:
-            self._since = now()
-        self._depth += 1
-
-    def stop(self, *_: object) -> None:
-        """Leave."""
-        self._depth -= 1
-        if not self._depth:
-            self.seconds += now() - self._since
-
-    def function(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, timed."""
-
-        def timed(*given: object, **named: object) -> object:
-            self.start()
-            try:
-                return function(*given, **named)
-            finally:
-                self.stop()
-
-        return timed
-
-    def modules(self, model: nn.Module) -> None:
-        """Time every module of a model from now on."""
-        for module in model.modules():
-            module.register_forward_pre_hook(self.start)
-            module.register_forward_hook(self.stop, always_call=True)  # a pass that is left early raises
-
-
-def medians(variants: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each variant, taking turns."""
-    seconds: dict[str, list[float]] = {name: [] for name in variants}
-    for repeat in range(repeats + 1):
-        for name, run in variants.items():
-            start = now()
-            run()
-            if repeat:  # the first round warms up
-                seconds[name].append(now() - start)
-    return seconds
-
-
-def ratio(a: list[float], b: list[float]) -> float:
-    """The median of the ratios within one turn."""
-    return statistics.median(x / y for x, y in zip(a, b, strict=True))
-
-
 # one and thirty against a plain pass ---------------------------------------------------------------------------------
 
 
-def against_plain(model: Backbone, images: torch.Tensor, repeats: int) -> None:
+def against_plain(model: Backbone, images: torch.Tensor, repeats: int) -> list[Row]:
     encoders = {
         "clip": DenseEncoder(model, ["clip"]),
         ONE: DenseEncoder(model, [ONE]),
         "30 recipes": DenseEncoder(model, thirty()),
     }
     encodings = {name: (lambda encoder=encoder: encoder(images)) for name, encoder in encoders.items()}
-    seconds = medians({"plain": lambda: model(images), **encodings}, repeats)
-    for name, times in seconds.items():
-        print(
-            f"{name:12} {statistics.median(times) * 1e3:8.1f} ms   {ratio(times, seconds['plain']):.3f} × plain   "
-            f"{ratio(times, seconds[ONE]):.3f} × one recipe"
-        )
+    taken = turns({"plain": lambda: model(images), **encodings}, repeats)
+    rows = [row(NAME, f"features of {name}", "a plain encoding", "×", taken.ratios(name, "plain")) for name in encoders]
+    return [*rows, row(NAME, "features of 30 recipes", f"features of {ONE}", "×", taken.ratios("30 recipes", ONE))]
 
 
 # every recipe --------------------------------------------------------------------------------------------------------
@@ -157,23 +89,26 @@ class Photograph:
         for _ in self.segmenter.logits([self.picture]):
             pass
 
-    def turn(self, guide: Clock) -> None:
+    def turn(self, guide: Clock) -> float:
         """`run`, timed."""
         self.encoding.seconds = guide.seconds = 0.0
         start = now()
         self.run()
         self.times.append((now() - start, self.encoding.seconds, guide.seconds))
+        return self.times[-1][0]
 
-    def seconds(self, of_guide: bool) -> list[float]:
-        """Seconds of each turn, with the second model's own or without."""
-        return [whole - (0 if of_guide else guide) for whole, _, guide in self.times]
+    def outside(self) -> list[float]:
+        """The share of the time that is spent outside the encoder, in percent, of every turn but the first."""
+        return [100 * (whole - encoding) / whole for whole, encoding, _ in self.times[1:]]
 
-    def outside(self) -> float:
-        """The share of the time that is spent outside the encoder."""
-        return statistics.median((whole - encoding) / whole for whole, encoding, _ in self.times)
+    def without_guide(self) -> list[float]:
+        """Seconds without the second model's own, of every turn but the first."""
+        return [whole - guide for whole, _, guide in self.times[1:]]
 
 
-def table(model: Backbone, guide: Backbone, names: list[str], repeats: int, peak: Callable[[list[str]], str]) -> None:
+def each(
+    model: Backbone, guide: Backbone, names: list[str], repeats: int, peak: Callable[[list[str]], float]
+) -> list[Row]:
     """Every recipe alone and all of them in one pass, each against one recipe."""
     runs: dict[str, Photograph] = {}
     for name in dict.fromkeys([ONE, *names]):
@@ -181,25 +116,25 @@ def table(model: Backbone, guide: Backbone, names: list[str], repeats: int, peak
             alone = Photograph(model, guide, [name])
             alone.run()
         except UserError as error:  # a recipe that is told more than a picture, such as the true labels
-            print(f"left out: {error}")
+            print(f"left out: {error}", file=sys.stderr)
         else:
             runs[name] = alone
     together = list(runs)
     runs[ALL] = Photograph(model, guide, together)
     clock = Clock()
     clock.modules(guide.model)
-    for _ in range(repeats + 1):
-        for run in runs.values():
-            run.turn(clock)
-    print(f"{'recipe':20} images/s   × one   × one without the second model   outside the encoder   peak MiB")
-    for name, run in runs.items():
-        del run.times[0]  # warms up
-        print(
-            f"{name:20} {1 / statistics.median(run.seconds(True)):8.2f} {ratio(run.seconds(True), runs[ONE].seconds(True)):7.2f} "
-            f"{ratio(run.seconds(False), runs[ONE].seconds(False)):32.2f} {run.outside():21.1%} "
-            f"{peak(together if name == ALL else [name]):>10}",
-            flush=True,
-        )
+    taken = turns({name: partial(run.turn, clock) for name, run in runs.items()}, repeats)
+    found = [row(NAME, ONE, "", "ms", [1e3 * seconds for seconds in taken.wall[ONE]])]
+    found.append(row(NAME, f"{ONE}, outside the encoder", "all of it", "%", runs[ONE].outside()))
+    for name, run in list(runs.items())[1:]:
+        found.append(row(NAME, name, ONE, "×", taken.ratios(name, ONE)))
+        if any(guided for _, _, guided in run.times):
+            own = [a / b for a, b in zip(run.without_guide(), taken.wall[ONE], strict=True)]
+            found.append(row(NAME, f"{name}, without the second model's own pass", ONE, "×", own))
+    for name in runs:
+        if value := peak(together if name == ALL else [name]):
+            found.append(row(NAME, f"{name}, peak memory", "", "MiB", [value]))
+    return found
 
 
 def peak_here(model: Backbone, guide: Backbone, names: list[str]) -> float:
@@ -213,14 +148,15 @@ def peak_here(model: Backbone, guide: Backbone, names: list[str]) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
-def peak_elsewhere(model: str, guide: str, names: list[str]) -> str:
+def peak_elsewhere(model: str, guide: str, names: list[str]) -> float:
     """The same in a process of its own."""
-    command = [sys.executable, __file__, "--model", model, "--proxy", guide, "--measure", "--recipe", *names]
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split()[-1]
+    words = ["--model", model, "--proxy", guide, "--measure", "--recipe", *names]
+    command = [sys.executable, "-m", "benchmarks.recipes", *words]
+    root = Path(__file__).parents[1]
+    return float(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=root).stdout.split()[-1])
 
 
-@torch.inference_mode()
-def main() -> None:
+def options() -> argparse.ArgumentParser:
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("--model", default="clip_vitb16")
     words.add_argument("--proxy", default="dino_vits16", help="the second model")
@@ -230,22 +166,26 @@ def main() -> None:
     words.add_argument("--recipe", nargs="+", default=EVERY, help="what the table has; by default all")
     words.add_argument("--no-memory", action="store_true", help="leave out the peaks, which need a process each")
     words.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
-    given = words.parse_args()
+    return words
+
+
+@torch.inference_mode()
+def rows(given: argparse.Namespace) -> list[Row]:
+    """All rows of these options."""
     model, guide = clearclip.load(given.model, random=True), clearclip.load(given.proxy, random=True)
-    if given.measure:
-        return print(f"{peak_here(model, guide, given.recipe):.0f}")
-    print(
-        f"{given.model}, {model.weights.name} weights, {given.batch_size} images of {given.image_size} px, {model.device}, "
-        f"{torch.get_num_threads()} threads, torch {torch.__version__}"
-    )
     images = torch.randn(given.batch_size, 3, given.image_size, given.image_size, device=model.device)
-    against_plain(model, images, given.repeats)
-    print(
-        f"a photograph of 500 × 375, {CLASSES} classes; second model {given.proxy}, {guide.weights.name} weights",
-        flush=True,
-    )
-    peak = (lambda names: "–") if given.no_memory else partial(peak_elsewhere, given.model, given.proxy)
-    table(model, guide, given.recipe, given.repeats, peak)
+    peak = (lambda names: 0.0) if given.no_memory else partial(peak_elsewhere, given.model, given.proxy)
+    return [*against_plain(model, images, given.repeats), *each(model, guide, given.recipe, given.repeats, peak)]
+
+
+@torch.inference_mode()
+def main() -> None:
+    given = options().parse_args()
+    if given.measure:
+        model, guide = clearclip.load(given.model, random=True), clearclip.load(given.proxy, random=True)
+        return print(f"{peak_here(model, guide, given.recipe):.0f}")
+    what = f"{given.model} and {given.proxy}, random weights; a photograph of 500 × 375, {CLASSES} classes"
+    show(rows(given), what)
 
 
 if __name__ == "__main__":

@@ -120,6 +120,8 @@ def _prepare() -> None:
     else:
         sys.unraisablehook = lambda _: None  # an interrupted library's own tidying up, which changes no result
     warnings.showwarning = _note
+    # PyTorch's threads sleep while they wait, for one that spins takes a core from whatever else the machine does
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ["MPLBACKEND"] = "agg"  # commands only write files; a notebook keeps its own backend
     if torchrun.place()[0] > 0 or sys.stdout is None:  # of torchrun's processes only the first speaks
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 (open as long as the process lives)

@@ -99,7 +99,7 @@ def statistics(pictures, batch_size=2, **how):
 def evaluation(pictures, batch_size=2, **how):
     how = {"norms": True, "per_image": True, "prompts": "photo"} | how
     recipes = ["clip", "clearclip"]
-    return evaluate(clearclip.load("clip_tiny"), pictures, recipes, batch_size=2 * batch_size, **how)
+    return evaluate(clearclip.load("clip_tiny"), pictures, recipes, batch_size=batch_size, **how)
 
 
 def prototypes(pictures, batch_size=2, **how):

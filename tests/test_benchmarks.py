@@ -1,55 +1,97 @@
-"""Every script in benchmarks/ runs and prints its ratios; how large they are is not a test's business, unless it cannot be."""
+"""Every script in benchmarks/ runs and gives its rows; how large they are is not a test's business, unless it cannot be."""
 
-import re
-import runpy
+import json
+import math
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from benchmarks import __main__ as everything
+from benchmarks.common import Row, read, row, table, turns, worse, write
+
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 SMALL = {
-    "attribution": ("--model", "clip_tiny", "--texts", "3", "--repeats", "1"),
-    "evaluate": ("--model", "clip_tiny", "--photos", "1", "--repeats", "1", "--classes", "3"),
-    "memory": ("--images", "1", "2"),
-    "probe": ("--model", "dino_tiny", "--batch-sizes", "1", "--repeats", "1", "--only-ours", "--no-bf16"),
+    "attribution": "--model clip_tiny --texts 3 --repeats 1",
+    "evaluate": "--model clip_tiny --photos 1 --repeats 1 --classes 3 --scenes 3",
+    "memory": "--images 1 2",
+    "probe": "--model dino_tiny --batch-sizes 1 --repeats 1 --only-ours --no-bf16",
     "recipes": (
-        *("--model", "clip_tiny", "--proxy", "dino_tiny", "--image-size", "64", "--batch-size", "1", "--repeats", "1"),
-        *("--recipe", "clearclip", "proxyclip", "--no-memory"),
+        "--model clip_tiny --proxy dino_tiny --image-size 64 --batch-size 1 --repeats 1 --no-memory "
+        "--recipe clearclip proxyclip"
     ),
+    "throughput": "--model clip_tiny --recipe clip --photos 1 --repeats 1 --classes 3",
 }
 
 
 def test_every_script_is_here():
-    assert {path.stem for path in FOLDER.glob("*.py")} == set(SMALL)
+    assert {path.stem for path in FOLDER.glob("*.py")} - {"__main__", "common"} == set(SMALL)
+    assert {module.NAME for module in everything.SHORT} == set(SMALL)
 
 
-def printed(name, monkeypatch, capsys, *words):
-    """What a small run prints."""
-    monkeypatch.setattr("sys.argv", [name, *SMALL[name], *words])
-    runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")
-    return capsys.readouterr().out
+@pytest.fixture(scope="module", params=sorted(SMALL))
+def rows(request):
+    module = import_module(f"benchmarks.{request.param}")
+    assert request.param == module.NAME
+    return module.rows(module.options().parse_args(SMALL[request.param].split()))
 
 
-@pytest.mark.parametrize("name", sorted(SMALL.keys() - {"recipes"}))
-def test_a_small_run(name, monkeypatch, capsys):
-    text = printed(name, monkeypatch, capsys)
-    assert any(character.isdigit() for character in text), text
-    assert "nan" not in text.lower()
-    for share in re.findall(r"([-\d.]+) ?% (?:of it )?outside", text):
-        assert 0 < float(share) < 100, text  # the model's part was measured, and so was what is beside it
+def test_a_small_run(rows):
+    assert len({each.key for each in rows}) == len(rows) > 1
+    for each in rows:
+        assert math.isfinite(each.median) and each.low <= each.median <= each.high, each
+        assert each.median > 0 or "waits" in each.what, each
+        if "%" in each.unit:  # a part of the whole was measured, and so was what is beside it
+            assert each.median < 100, each
+    if rows[0].script == "recipes":
+        about = {"clearclip, outside the encoder", "proxyclip", "all in one pass", "features of 30 recipes"}
+        assert about <= {each.what for each in rows}
 
 
-def test_the_table_of_recipes(monkeypatch, capsys):
-    text = printed("recipes", monkeypatch, capsys)
-    assert "random" in text and "nan" not in text.lower() and "left out" not in text
-    rows = {line[:20].strip(): line[20:].split() for line in text.partition("recipe  ")[2].splitlines()[1:]}
-    assert list(rows) == ["clearclip", "proxyclip", "all in one pass"]
-    for name, (per_second, cost, without_guide, outside, _) in rows.items():
-        assert float(per_second) > 0, text
-        assert 0 < float(outside.removesuffix("%")) < 100, text
-        assert float(without_guide) < float(cost) or name == "clearclip", text  # the second model takes time of its own
-    assert rows["clearclip"][1:3] == ["1.00", "1.00"]
+def test_a_script_prints_one_table(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["probe", *SMALL["probe"].split()])
+    import_module("benchmarks.probe").main()
+    text = capsys.readouterr().out
+    assert "random weights" in text and text.count("|---") == 5 and text.count("\n| probe |") == 2
 
 
 def test_the_peak_of_one_recipe(monkeypatch, capsys):
-    assert float(printed("recipes", monkeypatch, capsys, "--measure")) > 50
+    words = ["--model", "clip_tiny", "--proxy", "dino_tiny", "--recipe", "clearclip", "--measure"]
+    monkeypatch.setattr("sys.argv", ["recipes", *words])
+    import_module("benchmarks.recipes").main()
+    assert float(capsys.readouterr().out) > 50
+
+
+def test_all_of_them_beside_the_stored_table(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(everything, "STORED", tmp_path / "benchmarks.json")
+    monkeypatch.setattr(everything, "SHORT", {module: SMALL[module.NAME] for module in everything.SHORT})
+    found = everything.measured(["probe"], {"probe": SMALL["probe"]})
+    ratio = next(row for row in found if row.unit == "×")
+    write(everything.STORED, [Row(*ratio.key, *[ratio.median / 100] * 3)])
+    monkeypatch.setattr("sys.argv", ["benchmarks", "probe"])
+    assert everything.main() == 1
+    assert capsys.readouterr().out.count("**worse**") == 1
+    content = json.loads(everything.STORED.read_text())
+    assert {"machine", "versions", "date"} < set(content) and content["versions"].startswith("Python")
+    assert read(everything.STORED)[0].key == ratio.key and read(tmp_path / "none.json") == []
+
+
+def test_the_stored_table_is_the_one_in_the_documentation():
+    stored, page = read(everything.STORED), everything.STORED.with_suffix(".md")
+    if not stored:
+        pytest.skip("no table is stored yet")
+    assert table(stored) in page.read_text()
+
+
+def test_turns_are_taken_and_the_first_does_not_count():
+    order = []
+    taken = turns({name: (lambda name=name: order.append(name) or float(len(order))) for name in "ab"}, 2)
+    assert order == ["b", "a", "a", "b", "b", "a"]
+    assert taken.wall == {"a": [3.0, 6.0], "b": [4.0, 5.0]} and taken.ratios("a", "b") == [0.75, 1.2]
+
+
+def test_only_ratios_and_shares_can_be_worse():
+    for unit, expected in (("×", True), ("%", True), ("images/s", False)):
+        before, after = row("a", "b", "c", unit, [1.0]), row("a", "b", "c", unit, [1.2])
+        assert worse(after, before) is expected
+        assert not worse(before, after) and not worse(row("a", "b", "c", unit, [1.05]), before)

@@ -151,14 +151,14 @@ class DenseEncoder:
                 )
                 for view, model in self._models.items()
             }
-            done: dict[Recipe, tuple[Tensor, Tensor | None]] = {}
+            done: dict[Recipe, tuple[Tensor, Tensor]] = {}
             result, measured, kept = {}, {}, {}
             for recipe in self.recipes:
                 shared = passes[_view(recipe)]
-                if recipe.nameless not in done:
-                    done[recipe.nameless] = self._features(shared, recipe)
-                result[recipe.name], keepsake = done[recipe.nameless]
-                if keepsake is not None:
+                if recipe.encoding not in done:
+                    done[recipe.encoding] = self._features(shared, recipe)
+                result[recipe.name], patches = done[recipe.encoding]
+                if (keepsake := shared.keepsake(recipe, patches)) is not None:
                     kept[recipe.name] = keepsake
                 if norms:
                     measured[recipe.name] = shared.norms(recipe)
@@ -168,23 +168,20 @@ class DenseEncoder:
     def mean_similarities(self, images: Tensor) -> list[float]:
         """The mean cosine of the second model's patches for each of some crops (B, 3, H, W), for `encode`."""
         assert self.proxy is not None  # as every recipe that asks for it has been checked
-        return [mean_cosine(F.normalize(x.float(), dim=1)) for x in Guide(self.proxy, images, self.model).features()]
+        return [mean_cosine(F.normalize(x.float(), dim=1)) for x in Guide(self.proxy, images, self.model).features]
 
-    def _features(self, shared: _Shared, recipe: Recipe) -> tuple[Tensor, Tensor | None]:
-        """A recipe's features in the text space, and what its stages keep for the whole picture."""
+    def _features(self, shared: _Shared, recipe: Recipe) -> tuple[Tensor, Tensor]:
+        """A recipe's features in the text space, (B, N, E), and its patches before the final norm, (B, N, D)."""
         if recipe.pipeline:
             x, prefix = shared.staged(recipe), 0
         else:
             x, prefix = shared.stream(recipe), 0 if recipe.elsewhere else shared.model.prefix_tokens
-        keepsakes = [
-            keepsake for stage in recipe.merged if (keepsake := stage.keep(x[:, prefix:], shared.trunk)) is not None
-        ]
         normed = x if recipe.joins_normed else self.model.final_norm(x)
         features = F.normalize(self.model.project(normed).float(), dim=-1)  # (B, L, E)
         patches = features[:, prefix:]
         if recipe.cls_weight:
             patches = patches + recipe.cls_weight * features[:, :1]
-        return patches, keepsakes[0] if keepsakes else None
+        return patches, x[:, prefix:]
 
 
 def _view(recipe: Recipe) -> tuple[str, tuple[Change, ...]]:
@@ -233,7 +230,7 @@ class _Shared:
 
         left_out = 0 if recipe.elsewhere else seen.prefix
         x = attend(seen)
-        self._staged[recipe.nameless] = x[:, left_out:]
+        self._staged[recipe.encoding] = x[:, left_out:]
         if recipe.residual:
             x = block.summed(x + tokens.x[:, tokens.x.shape[1] - x.shape[1] :])
         if recipe.ffn:
@@ -247,11 +244,18 @@ class _Shared:
             x = x + (beside.weight * self.model.final_norm(added) if recipe.joins_normed else added)
         return x
 
+    def keepsake(self, recipe: Recipe, patches: Tensor) -> Tensor | None:
+        """What a recipe's stages keep of each crop for the whole picture, which only the first of them may do."""
+        if not recipe.merged:
+            return None
+        first = recipe.merged[0]
+        return self.trunk.once((recipe.encoding, first), lambda: first.keep(patches, self.trunk))
+
     def norms(self, recipe: Recipe) -> Tensor:
         """Frobenius norms of X_res and X_attn on the patches of the block that a recipe reads, (B, 2)."""
         last = recipe.reads(self.model.depth)
         x_res = self.inputs[last].x
-        x_attn = self._staged[recipe.nameless] if recipe.pipeline else self.x_attn(last, recipe.terms)
+        x_attn = self._staged[recipe.encoding] if recipe.pipeline else self.x_attn(last, recipe.terms)
         if not recipe.pipeline and x_attn.shape[1] == x_res.shape[1]:  # a proxy's grid has no prefix tokens
             x_attn = x_attn[:, self.model.prefix_tokens :]
         maps = x_res[:, self.model.prefix_tokens :], x_attn

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import Field, dataclass, field, fields, replace
+from functools import cached_property
 from html import escape
 from typing import Any
 
@@ -227,6 +228,17 @@ class Recipe:
     def nameless(self) -> Recipe:
         """What the recipe computes: itself without a name, its affinity spelled in one way."""
         return replace(self, name="", affinity=" + ".join(split(self.affinity)))
+
+    @cached_property
+    def encoding(self) -> Recipe:
+        """What of the recipe makes features: `nameless`, without the stages that score, merge or label.
+
+        >>> from clearclip.methods.recipes import RECIPES
+        >>> RECIPES["lposs"].encoding == RECIPES["maskclip"].encoding, RECIPES["lposs"].same(RECIPES["maskclip"])
+        (True, False)
+        """
+        inside = tuple(stage for stage in self.stages if not isinstance(stage, (Scoring, Merged, Labeling)))
+        return replace(self.nameless, stages=inside)
 
     def same(self, other: Recipe) -> bool:
         """Whether two recipes compute the same, whatever they are called.

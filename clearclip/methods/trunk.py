@@ -214,7 +214,7 @@ class Attended:
 
 
 class Guide:
-    """A second model's view of the same crops, in its own normalization and precision.
+    """A second model's view of the same crops, in its own normalization and precision; its last block runs when first asked for.
 
     Args:
         model: the second model.
@@ -231,12 +231,14 @@ class Guide:
         pixels = model.normalize(seen_by.denormalize(images))
         self.last = model.block_inputs(pixels, [model.depth])[model.depth]
 
+    @cached_property
     def features(self) -> Tensor:
         """Its patches after the last block and the final norm, (B, N, D)."""
         with self._own_precision():
             tokens = self.model.final_norm(self.model.blocks[-1].forward(self.last.x, self.last.rope))
         return tokens[:, self.model.prefix_tokens :].to(self._device)
 
+    @cached_property
     def qkv(self) -> tuple[Tensor, Tensor, Tensor]:
         """q, k and v of its last block, prefix tokens included, each (B, heads, L, C)."""
         block = self.model.blocks[-1]

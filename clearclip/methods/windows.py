@@ -12,9 +12,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clearclip.errors import UserError
+from clearclip.methods.enlargement import Enlargement, Stretch, enlargement, middles, padding
 from clearclip.models.backbone import Backbone
 
 T = TypeVar("T")
+
+AT_ONCE = {"cpu": 2**18}  # cosines at pixels that are made at a time: a CPU is fastest within its cache, …
+AT_ONCE_ELSEWHERE = 2**25  # … an accelerator with fewer, larger steps
+LARGE = 2**24  # pixels of a picture whose colors are resized one after another
+TALL = 2**24  # cosines at all rows of pixels and columns of patches that are kept while a picture is enlarged
 
 
 @dataclass(frozen=True)
@@ -67,11 +73,12 @@ class Windows:
 
 
 def resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize uint8 pictures (…, 3, H, W) bilinearly, without antialiasing, to whole pixel values, as the protocol does."""
+    """Resize a uint8 picture (3, H, W) bilinearly, without antialiasing, to whole pixel values, as the protocol does."""
     if tuple(pixels.shape[-2:]) == size:
         return pixels.float()
-    scaled = F.interpolate(pixels[None].float(), size=size, mode="bilinear", align_corners=False)[0]
-    return scaled.round().clamp(0, 255)
+    parts = pixels.split(1) if pixels.shape[1] * pixels.shape[2] > LARGE else [pixels]  # floats take four times as much
+    scaled = [F.interpolate(part[None].float(), size=size, mode="bilinear", align_corners=False)[0] for part in parts]
+    return torch.cat(scaled).round_().clamp_(0, 255)
 
 
 Box = tuple[int, int, int, int]  # top, left, bottom, right
@@ -90,7 +97,8 @@ class Encoded(NamedTuple):
 class PatchLogits:
     """Cosines of every name at the patches of a picture's windows, from which maps of single names are made when needed.
 
-    ``windows`` are boxes of the resized picture and their logits (Q, rows, columns); ``size`` is the resized picture's.
+    ``windows`` are boxes of the resized picture, row by row of a grid of them, and their logits (Q, rows, columns); ``size`` is the
+    resized picture's.
     ``norms`` (windows, 2) are those of X_res and X_attn, None unless asked for; ``kept`` (windows, K, rows, columns) is what a
     stage of the recipe wants to have of each window.
     """
@@ -119,6 +127,48 @@ class PatchLogits:
         for (top, left, bottom, right), values in enlarged:
             total[:, top:bottom, left:right] += values
         return total.div_(self._counts)
+
+    def pixels(self, size: tuple[int, int], at_once: int | None = None) -> Iterator[tuple[slice, Tensor]]:
+        """Columns of a picture of this size from left to right, and their cosines, (columns, H, names).
+
+        They are `maps`, resized bilinearly to the picture's own size, but for the rounding of the last digit: both
+        enlargements and the mean between them are one product with a matrix for each side, of which a pixel needs a few patches.
+
+        Args:
+            size: of the picture, (H, W).
+            at_once: about how many values are made at a time; one column at least.
+        """
+        down, across = self._enlargements(size)
+        device, column = self.windows[0][1].device, size[0] * len(self)
+        patches = self._patches(down, across)  # (columns of patches, rows of patches, names)
+        tall = down.weights @ patches if column * len(patches) <= TALL else None  # (columns of patches, H, names)
+        step = columns_at_once(column, device, at_once)
+        for start in range(0, size[1], step):
+            part = slice(start, min(start + step, size[1]))
+            among = across.patches(part)
+            here = down.weights @ patches[among] if tall is None else tall[among]
+            yield part, (across.weights[part, among] @ here.flatten(1)).unflatten(1, (size[0], len(self)))
+
+    def _enlargements(self, size: tuple[int, int]) -> tuple[Enlargement, Enlargement]:
+        """How patches become pixels of a picture of this size, along its height and along its width."""
+        down = dict.fromkeys(Stretch(box[0], box[2], logits.shape[-2]) for box, logits in self.windows)
+        across = dict.fromkeys(Stretch(box[1], box[3], logits.shape[-1]) for box, logits in self.windows)
+        device, grid = self.windows[0][1].device, [(y.start, x.start, y.end, x.end) for y in down for x in across]
+        if [box for box, _ in self.windows] != grid:
+            raise ValueError(f"windows {[box for box, _ in self.windows]} are not a grid, row by row")
+        return (
+            enlargement(tuple(down), self.size[0], self.patch, size[0], device),
+            enlargement(tuple(across), self.size[1], self.patch, size[1], device),
+        )
+
+    def _patches(self, down: Enlargement, across: Enlargement) -> Tensor:
+        """The logits of all windows in the order of the enlargements, (columns of patches, rows of patches, names)."""
+        bands: dict[int, list[Tensor]] = {}
+        for (top, _, _, _), logits in self.windows:
+            bands.setdefault(top, []).append(logits)
+        whole = torch.cat([torch.cat(band, 2) for band in bands.values()], 1)  # (names, rows, columns)
+        ordered = whole[:, down.order][..., across.order]
+        return ordered.permute(2, 1, 0).contiguous()
 
     def _enlarged(self, box: Box, logits: Tensor) -> Tensor:
         height, width = box[2] - box[0], box[3] - box[1]
@@ -217,12 +267,11 @@ def _all(parts: list[Tensor | None], join: Callable[[list[Tensor]], T]) -> T | N
     return join(there) if there else None
 
 
-def middles(count: int, start: int, end: int, device: torch.device) -> Tensor:
-    """The middles of so many equal parts of a stretch, (count,)."""
-    return (torch.arange(count, device=device) + 0.5) * ((end - start) / count) + start
+def columns_at_once(values: int, device: torch.device, at_once: int | None = None) -> int:
+    """How many columns of so many values are made at a time: one at least."""
+    return max(1, (at_once or AT_ONCE.get(device.type, AT_ONCE_ELSEWHERE)) // values)
 
 
 def _padding(height: int, width: int, patch: int) -> tuple[int, int, int, int]:
     """Left, right, top, bottom zeros that make both sides multiples of the patch."""
-    missing_y, missing_x = -height % patch, -width % patch
-    return missing_x // 2, missing_x - missing_x // 2, missing_y // 2, missing_y - missing_y // 2
+    return (*padding(width, patch), *padding(height, patch))

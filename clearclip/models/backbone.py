@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -321,8 +322,8 @@ class Backbone(ABC):
         return images * std + mean
 
     def _mean_and_std(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        mean, std = (torch.tensor(self.preprocessing[key]).view(3, 1, 1).to(images) for key in ("mean", "std"))
-        return mean, std
+        mean, std = (tuple(map(float, self.preprocessing[key])) for key in ("mean", "std"))
+        return _of_colors(mean, images.device, images.dtype), _of_colors(std, images.device, images.dtype)
 
     def __call__(self, images: Tensor) -> None:
         """Run the trunk in eval mode; read it with a probe or with `block_inputs`.
@@ -408,6 +409,13 @@ class Backbone(ABC):
         last = self.block_inputs(images, [self.depth])[self.depth]
         with self.autocast():
             return self.final_norm(self.blocks[-1].forward(last.x, last.rope))
+
+
+@cache  # or every picture would wait for the copy to the device
+@torch.inference_mode(False)
+def _of_colors(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """One number for each color, (3, 1, 1)."""
+    return torch.tensor(values).view(3, 1, 1).to(device, dtype)
 
 
 @contextmanager

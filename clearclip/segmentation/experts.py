@@ -6,11 +6,10 @@ the highest score decides there; where none does, the usual prompts decide. From
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from clearclip.methods.windows import PatchLogits
@@ -33,29 +32,22 @@ class ExpertLogits(PatchLogits):
         """How many names there are."""
         return len(self.owner)
 
+    def pixels(self, size: tuple[int, int], at_once: int | None = None) -> Iterator[tuple[slice, Tensor]]:
+        """Columns of a picture of this size, and at every pixel the cosines of whoever decides there, (columns, H, names)."""
+        for columns, cosines in self.base.pixels(size, at_once):
+            asked = cosines.unflatten(-1, (-1, len(self)))  # (columns, H, 1 + experts, names)
+            yield columns, asked.take_along_dim(self._speakers(asked)[..., None, None], 2).squeeze(2)
+
     def maps(self, names: slice = slice(None)) -> Tensor:
-        """The logits of some names at every pixel of the picture, (names, H, W); one expert after another is looked at."""
-        result = self._maps(0, names)
-        for speaker in self.speakers.unique().tolist():
-            if speaker:
-                result = torch.where(self.speakers == speaker, self._maps(speaker, names), result)
-        return result
+        """The logits of some names at every pixel of the picture, (names, H, W)."""
+        return torch.cat([cosines for _, cosines in self.pixels(self.size)]).permute(2, 1, 0)[names]
 
-    @cached_property
-    def speakers(self) -> Tensor:
-        """Who decides at every pixel, 0 for the usual prompts and k + 1 for the expert of class k, (H, W) int64."""
-        speakers = torch.zeros(self.size, dtype=torch.int64, device=self.owner.device)
-        surest = torch.zeros(self.size, device=self.owner.device)
-        for k in range(int(self.owner.max()) + 1):
-            score, name = self._maps(k + 1).mul_(TEMPERATURE).softmax(0).max(0)
-            speaks = (self.owner[name] == k) & (score > surest)
-            speakers[speaks], surest[speaks] = k + 1, score[speaks]
-        return speakers
-
-    def _maps(self, speaker: int, names: slice = slice(None)) -> Tensor:
-        first, last, _ = names.indices(len(self))
-        maps = self.base.maps(slice(first + speaker * len(self), last + speaker * len(self)))
-        return F.interpolate(maps[None], size=self.size, mode="bilinear", align_corners=False)[0]
+    def _speakers(self, asked: Tensor) -> Tensor:
+        """Who decides at every pixel, 0 for the usual prompts and k + 1 for the expert of class k, (…, 1 + experts, Q) → (…)."""
+        score, name = (asked[..., 1:, :] * TEMPERATURE).softmax(-1).max(-1)  # (…, experts)
+        own = self.owner[name] == torch.arange(score.shape[-1], device=name.device)
+        surest, expert = score.where(own, 0).max(-1)
+        return (expert + 1).where(surest > 0, 0)
 
 
 def of_experts(base: PatchLogits, size: tuple[int, int], owner: Tensor) -> PatchLogits:

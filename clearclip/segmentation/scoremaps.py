@@ -13,20 +13,18 @@ from torch import Tensor
 
 from clearclip.errors import UserError
 from clearclip.methods.windows import PatchLogits
-from clearclip.segmentation.labelling import class_scores, enlarged, names_in_parts, scaled
+from clearclip.segmentation.labelling import TEMPERATURE, best_score, class_scores, highest
 
-AT_ONCE = 2**25  # values of a piece: 128 MiB, of which a few copies exist at a time
+AT_ONCE = 2**21  # values of a piece: 8 MiB, of which a few copies exist at a time
 WHOLE = 2**30  # values that are given as one array at most: 4 GiB
-SMALL = 129  # height + width from which PyTorch enlarges with the kernel of large maps, which rounds a little otherwise
-VECTOR = 16  # columns of a piece are a multiple of it, since softmax rounds a rest that fills no register otherwise
 
 
 @dataclass(frozen=True)
 class ScoreMaps:
     """Class scores in [0, 1], (C, H, W), of one picture, which are made from its patches whenever they are asked for.
 
-    A score is the softmax over all names, of each class its best name. What is held is small; what is made at a time takes
-    less than 1 GiB, whatever the picture and the number of classes.
+    A score is the softmax over all names, of each class its best name. What is held is small; what is made at a time is a
+    few columns of the picture, whatever its size and the number of classes.
 
     Args:
         logits: cosines of every name at the picture's patches.
@@ -46,44 +44,25 @@ class ScoreMaps:
 
     @torch.inference_mode()
     def pieces(self) -> Iterator[tuple[slice, Tensor]]:
-        """Columns of the picture from left to right, and their scores (C, H, columns) float32, on the device."""
-        for columns, cosines in self._enlarged():
-            yield columns, class_scores(cosines, self.owner, self.classes)
+        """Columns of the picture from left to right, and their scores (columns, H, C) float32, on the device."""
+        for columns, cosines in self.logits.pixels(self.size, AT_ONCE):
+            yield columns, class_scores(cosines.mul_(TEMPERATURE), self.owner, self.classes)
 
-    def _enlarged(self) -> Iterator[tuple[slice, Tensor]]:
-        """As `pieces`, the scaled cosines of all names (Q, H, columns).
-
-        Bilinear enlargement takes means of neighbors in a row first, and then of rows. So rows can be enlarged alone,
-        and the columns of the result enlarged a few at a time: every value has the bits that it has in the whole.
-        """
-        count, (height, width), rows = len(self.logits), self.size, self.logits.size[0]
-        parts = names_in_parts(count, AT_ONCE // (rows * max(width, self.logits.size[1])))
-        if count * height * width <= AT_ONCE:
-            yield slice(0, width), torch.cat([scaled(self.logits.maps(part), self.size) for part in parts])
-            return
-        least = max(1, SMALL - height)
-        for group in _columns(slice(0, width), count * rows, least):
-            wide = self.logits.windows[0][1].new_empty(count, rows, group.stop - group.start)
-            for part in parts:
-                wide[part] = enlarged(self.logits.maps(part), (rows, width))[..., group]
-            for columns in _columns(group, count * height, least):
-                inside = slice(columns.start - group.start, columns.stop - group.start)
-                yield columns, scaled(wide[..., inside], (height, columns.stop - columns.start))
-
+    @torch.inference_mode()
     def labels(self) -> tuple[np.ndarray, np.ndarray]:
         """The class of the highest score at every pixel, (H, W) uint8 or uint16, and that score, (H, W) float32."""
         labels = np.empty(self.size, np.uint8 if self.classes <= 256 else np.uint16)
         best = np.empty(self.size, np.float32)
-        for columns, scores in self.pieces():
-            values, indices = scores.max(0)
-            labels[:, columns], best[:, columns] = indices.cpu().numpy(), values.cpu().numpy()
+        for columns, cosines in self.logits.pixels(self.size, AT_ONCE):
+            labels[:, columns] = self.owner[highest(cosines)].T.cpu().numpy()
+            best[:, columns] = best_score(cosines).T.cpu().numpy()
         return labels, best
 
     def of(self, index: int) -> np.ndarray:
         """The scores of one class, (H, W) float32."""
         score = np.empty(self.size, np.float32)
         for columns, scores in self.pieces():
-            score[:, columns] = scores[index].cpu().numpy()
+            score[:, columns] = scores[..., index].T.cpu().numpy()
         return score
 
     def whole(self) -> np.ndarray:
@@ -96,7 +75,7 @@ class ScoreMaps:
             )
         whole = np.empty(shape, np.float32)
         for columns, scores in self.pieces():
-            whole[:, :, columns] = scores.cpu().numpy()
+            whole[:, :, columns] = scores.permute(2, 1, 0).cpu().numpy()
         return whole
 
     def write(self, file: IO[bytes]) -> None:
@@ -104,16 +83,4 @@ class ScoreMaps:
         header = {"descr": "<f2", "fortran_order": True, "shape": (self.classes, *self.size)}
         np.lib.format.write_array_header_1_0(file, header)
         for _, scores in self.pieces():
-            file.write(scores.cpu().numpy().astype("<f2").tobytes(order="F"))
-
-
-def _columns(within: slice, values: int, least: int) -> list[slice]:
-    """A range of columns in parts of about a piece, where a column has so many values, and of at least so many columns."""
-    step = AT_ONCE // values
-    step = max(step // VECTOR * VECTOR, min(step, VECTOR), least)
-    starts = [
-        start
-        for start in range(within.start, within.stop, step)
-        if start == within.start or within.stop - start >= least
-    ]
-    return [slice(start, stop) for start, stop in zip(starts, [*starts[1:], within.stop], strict=True)]
+            file.write(scores.cpu().numpy().astype("<f2").tobytes())

@@ -16,13 +16,16 @@ from clearclip.errors import UserError
 from clearclip.methods.dense import DenseEncoder
 from clearclip.methods.recipes import Recipe
 from clearclip.methods.regions import nearest
-from clearclip.methods.stages.stage import Picture
-from clearclip.methods.windows import Encoded, PatchLogits, Windows, logits_of_windows, resize
+from clearclip.methods.stages.stage import Picture, Stage
+from clearclip.methods.windows import Encoded, PatchLogits, Windows, logits_of_windows
+from clearclip.models.backbone import Backbone
 from clearclip.models.finite import require_finite
 from clearclip.models.memory import refuse_too_large
+from clearclip.models.threads import threads, threads_for
 from clearclip.models.wrap import ModelLike, as_backbone
 from clearclip.pixels import is_single, opened
 from clearclip.segmentation.experts import of_experts
+from clearclip.segmentation.prepared import Prepared, prepare
 from clearclip.segmentation.regions import as_regions
 from clearclip.segmentation.result import Segmentation
 from clearclip.segmentation.scoremaps import ScoreMaps
@@ -138,29 +141,41 @@ class Segmenter:
         cut, true = ([given] if single and given is not None else given for given in (regions, truth))
         known = None if cut is None else [as_regions(given) for given in cut]
         by_picture = self.logits(pictures, names, known, true)
-        return [
-            {
-                name: self._segmentation(picture, name, logits, None if known is None else known[i])
-                for name, logits in by_recipe.items()
-            }
-            for i, (picture, by_recipe) in enumerate(zip(pictures, by_picture, strict=True))
-        ]
+        with threads(self.threads):
+            return [
+                {
+                    name: self._segmentation(picture, name, logits, None if known is None else known[i])
+                    for name, logits in by_recipe.items()
+                }
+                for i, (picture, by_recipe) in enumerate(zip(pictures, by_picture, strict=True))
+            ]
+
+    @property
+    def threads(self) -> int:
+        """How many threads a batch of windows is worth on the CPU."""
+        return threads_for(self.model, self.batch_size * (self.windows.crop // self.model.patch_size) ** 2)
+
+    def prepare(self, picture: Image.Image) -> Prepared:
+        """A picture as `logits` takes it, with all that can be done while the model is at others; may be called in threads."""
+        return prepare(picture, self.model, self.windows)
 
     @torch.inference_mode()
     def logits(
         self,
-        pictures: Sequence[Image.Image],
+        pictures: Sequence[Image.Image | Prepared],
         names: Sequence[str] = (),
         regions: Sequence[np.ndarray] | None = None,
         truth: Sequence[np.ndarray] | None = None,
+        check: Callable[[Tensor, Sequence[str], Sequence[str], Backbone], None] = require_finite,
     ) -> Iterator[dict[str, PatchLogits]]:
         """Cosines of every name at the resized pictures' patches, for each picture and recipe.
 
         Args:
-            pictures: of any sizes; they are held together, and their windows share forward passes.
+            pictures: of any sizes, as they are or prepared; they are held together, and their windows share forward passes.
             names: what messages call the pictures, by default picture 0, picture 1, …
             regions: for recipes that take them, those of each picture as `as_regions` takes them.
             truth: for recipes that are told it, the true label of every pixel of each picture.
+            check: what looks whether all values are finite, with the arguments of `require_finite`, which waits for the device.
 
         Raises: `UserError` for values that are not finite, before anything is made of them.
         """
@@ -179,19 +194,16 @@ class Segmenter:
                     "labels: with clearclip evaluate, on the drawn scenes, or as Segmenter(…)(picture, truth=labels)."
                 )
             labels["truth"] = self._resized("true labels", truth, pictures)
-        prepared = []
-        for picture in pictures:
-            pixels = torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1).to(self.model.device)
-            size = self.windows.resized(picture.height, picture.width)
-            prepared.append(self.model.normalize(resize(pixels, size) / 255))
-        by_picture = list(self._by_picture(prepared, labels))
+        ready = [picture if isinstance(picture, Prepared) else self.prepare(picture) for picture in pictures]
+        images = [picture.image(self.model, self.windows) for picture in ready]
+        by_picture = list(self._by_picture(images, labels))
         finite = torch.stack([torch.stack([part.finite for part in logits.values()]) for logits in by_picture])
         sites = [f"the features of recipe {name}" for name in by_picture[0]]
-        require_finite(finite, names or [f"picture {i}" for i in range(len(pictures))], sites, self.model)
-        for picture, image, by_recipe in zip(pictures, prepared, by_picture, strict=True):
+        check(finite, names or [f"picture {i}" for i in range(len(pictures))], sites, self.model)
+        for picture, image, by_recipe in zip(ready, images, by_picture, strict=True):
             yield self._merged(by_recipe, image, (picture.height, picture.width))
 
-    def _resized(self, what: str, labels: Sequence[Any], pictures: Sequence[Image.Image]) -> list[Tensor]:
+    def _resized(self, what: str, labels: Sequence[Any], pictures: Sequence[Image.Image | Prepared]) -> list[Tensor]:
         """Labels of every picture at the size of its windows, (H', W') int64."""
         if len(labels) != len(pictures):
             raise UserError(f"{len(pictures)} pictures and {what} of {len(labels)}: each picture needs its own.")
@@ -244,13 +256,19 @@ class Segmenter:
             mean_similarity,
             self._empty,
         )
-        encoded = {}
+        encoded: dict[str, Encoded] = {}
+        scored: dict[
+            tuple[Recipe, tuple[Stage, ...]], Tensor
+        ] = {}  # shared by recipes that differ in later stages only
         for recipe in self.encoder.recipes:
-            name = recipe.name
-            scores = queries.embeddings @ dense.features[name].mT  # (B, Q, N)
-            for stage in recipe.scoring:
-                scores = stage(scores, dense.features[name], dense.trunks[name])
-            encoded[name] = Encoded(scores, self.encoder.grid(name, size), dense.norms.get(name), dense.kept.get(name))
+            name, key = recipe.name, (recipe.encoding, (*recipe.scoring,))
+            if key not in scored:
+                scores = queries.embeddings @ dense.features[name].mT  # (B, Q, N)
+                for stage in recipe.scoring:
+                    scores = stage(scores, dense.features[name], dense.trunks[name])
+                scored[key] = scores
+            grid = self.encoder.grid(name, size)
+            encoded[name] = Encoded(scored[key], grid, dense.norms.get(name), dense.kept.get(name))
         return encoded
 
     def _merged(
@@ -259,9 +277,13 @@ class Segmenter:
         """The logits of a picture, its image (3, H', W') and own size, after those stages that see all of its windows."""
         queries = self.experts or self.queries
         picture = Picture(image, size, self.model, self.encoder.proxy, queries.embeddings, queries.owner)
+        done: dict[tuple[Recipe, tuple[Stage, ...]], PatchLogits] = {}  # LPOSS+ goes on where LPOSS ends
         for recipe in self.encoder.recipes:
-            for stage in recipe.merged:
-                by_recipe[recipe.name] = stage(by_recipe[recipe.name], picture)
+            for i, stage in enumerate(recipe.merged, 1):
+                key = recipe.encoding, (*recipe.scoring, *recipe.merged[:i])
+                if key not in done:
+                    done[key] = stage(by_recipe[recipe.name], picture)
+                by_recipe[recipe.name] = done[key]
         if self.experts is None:
             return by_recipe
         return {name: of_experts(logits, size, self.queries.owner) for name, logits in by_recipe.items()}

@@ -21,9 +21,11 @@ from clearclip import outputs
 from clearclip.errors import UserError
 from clearclip.models.backbone import Backbone
 from clearclip.models.finite import require_finite
+from clearclip.models.threads import threads, threads_for
 from clearclip.models.weights import LiveWeights
 from clearclip.words import listed, repeated
 
+PROMPT_TOKENS = 77  # of a prompt, about
 PROMPTS_AT_ONCE = 256
 BACKGROUND = "background"
 
@@ -154,7 +156,8 @@ def embed(
             stacklevel=2,
         )
     for name in missing:
-        known[name] = row = _embed_one(model, [pattern.replace("{}", name) for pattern in patterns])
+        with threads(threads_for(model, PROMPT_TOKENS * len(patterns))):  # as the image tower, it is about as large
+            known[name] = row = _embed_one(model, [pattern.replace("{}", name) for pattern in patterns])
         require_finite(row.isfinite().all()[None, None], [f"class name {name!r}"], ["the text embedding"], model)
         if keep is not None:
             try:

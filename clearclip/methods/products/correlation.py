@@ -53,7 +53,7 @@ def correlated(trunk: Trunk, guide: Guide) -> Tensor:
     """q + k of the second model's last block at its patches, all heads side by side, (B, h'w', D')."""
 
     def features() -> Tensor:
-        q, k, _ = guide.qkv()
+        q, k, _ = guide.qkv
         return join_heads(q + k)[:, guide.model.prefix_tokens :]
 
     return trunk.once("q + k", features)

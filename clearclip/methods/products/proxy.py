@@ -36,7 +36,7 @@ class Proxy(Product):
     def __call__(self, seen: Attended) -> Tensor:
         """A·v, (B, heads, h'w', C)."""
         mean = seen.tokens.trunk.mean_similarity if self.together else None
-        weights = above_mean(cosines(seen.guide.features()), self.gamma, self.beta, mean)  # (B, h'w', h'w')
+        weights = above_mean(cosines(seen.guide.features), self.gamma, self.beta, mean)  # (B, h'w', h'w')
         return weights[:, None].to(seen.v.dtype) @ on_grid(seen, seen.guide.grid)
 
 

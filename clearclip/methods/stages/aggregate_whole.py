@@ -54,7 +54,7 @@ class AggregateWhole(Merged):
 
     def _averaged(self, x: Tensor, guide: Guide) -> Tensor:
         """rownorm(W)·x for patches (N, D); W is never held as a whole."""
-        q, k, v = (part[0, :, guide.model.prefix_tokens :].float() for part in guide.qkv())  # (heads, N, C)
+        q, k, v = (part[0, :, guide.model.prefix_tokens :].float() for part in guide.qkv)  # (heads, N, C)
         unit = F.normalize(v, dim=2)
         thresholds = self.factor * (unit @ unit.mean(1)[..., None]).mean(0)  # (N, 1)
         if self.negative is not None:

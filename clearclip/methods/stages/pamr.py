@@ -11,7 +11,7 @@ from torch import Tensor
 from clearclip.errors import UserError
 from clearclip.methods import pamr
 from clearclip.methods.stages.stage import Merged, Picture
-from clearclip.methods.windows import PatchLogits
+from clearclip.methods.windows import PatchLogits, columns_at_once
 
 AT_ONCE = 2**23  # pixels that are refined at a time; each takes about 250 bytes with two dilations
 
@@ -66,6 +66,14 @@ class _Refined(PatchLogits):
                 refined = pamr.refine(scores[:, i : i + 1, band], weights, self.stage.steps)
                 result[:, i, rows] = refined[:, 0, inside]
         return result[0]
+
+    def pixels(self, size: tuple[int, int], at_once: int | None = None) -> Iterator[tuple[slice, Tensor]]:
+        """Columns of the picture, and their refined logits, (columns, H, names); all of them are held meanwhile."""
+        columns = _resized(self.maps()[None], size)[0].permute(2, 1, 0)  # (W, H, names)
+        step = columns_at_once(columns[0].numel(), columns.device, at_once)
+        for start in range(0, size[1], step):
+            part = slice(start, min(start + step, size[1]))
+            yield part, columns[part].contiguous()
 
     def _bands(self) -> Iterator[tuple[slice, slice]]:
         """Rows of the picture, and the same with those around them that have a say in their scores."""

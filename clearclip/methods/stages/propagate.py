@@ -50,7 +50,7 @@ class Propagate(Merged):
 
     def keep(self, x: Tensor, trunk: Trunk) -> Tensor:
         """v of the second model's patches, its heads side by side, (B, D', rows, columns)."""
-        v = join_heads(trunk.second.qkv()[2])[:, trunk.second.model.prefix_tokens :]
+        v = join_heads(trunk.second.qkv[2])[:, trunk.second.model.prefix_tokens :]
         return v.mT.unflatten(2, trunk.second.grid)
 
     def __call__(self, logits: PatchLogits, picture: Picture) -> PatchLogits:

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from clearclip.methods.enlargement import middles
 from clearclip.methods.stages.stage import Picture
-from clearclip.methods.windows import PatchLogits, middles
+from clearclip.methods.windows import PatchLogits
 
 AT_ONCE = 2**22  # similarities between patches that are held at a time
 

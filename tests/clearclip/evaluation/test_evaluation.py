@@ -15,7 +15,7 @@ from torchmetrics.classification import MulticlassJaccardIndex
 import clearclip
 from clearclip.datasets import Sample, load
 from clearclip.errors import UserError
-from clearclip.evaluation import run as evaluation
+from clearclip.evaluation import measurement
 from clearclip.evaluation.protocol import PROTOCOLS
 from clearclip.evaluation.run import evaluate
 from clearclip.evaluation.scores import iou_scores
@@ -345,7 +345,7 @@ def test_norms_equal_the_probes_and_a_computation_by_hand(model):
 
 def interrupt(monkeypatch, after, error=KeyboardInterrupt):
     """Stop the run at the n-th batch."""
-    original, left = evaluation._Evaluation.update, [after]
+    original, left = measurement.Evaluation.update, [after]
 
     def update(measurement, total, pictures):
         if left[0] == 0:
@@ -353,7 +353,7 @@ def interrupt(monkeypatch, after, error=KeyboardInterrupt):
         left[0] -= 1
         return original(measurement, total, pictures)
 
-    monkeypatch.setattr(evaluation._Evaluation, "update", update)
+    monkeypatch.setattr(measurement.Evaluation, "update", update)
 
 
 CHANGE = r"( \([^)]*\))?"  # what a fact was and is

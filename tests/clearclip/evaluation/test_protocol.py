@@ -8,6 +8,7 @@ import pytest
 import torch
 import xarray as xr
 from commands import here
+from plain_labels import plain_scores, same_labels
 
 import clearclip
 from clearclip.datasets import load
@@ -18,7 +19,7 @@ from clearclip.evaluation.protocol import PROTOCOLS, Level, notes, of_dataset
 from clearclip.methods.recipes import RECIPES, Recipe
 from clearclip.methods.titles import AUTHORS_PROTOCOL
 from clearclip.methods.windows import PatchLogits, Windows
-from clearclip.segmentation.labelling import class_labels, class_scores, scaled
+from clearclip.segmentation.labelling import class_labels
 
 LARGE = SimpleNamespace(image_size=224)
 QUIET = {"prompts": "photo", "progress": False}
@@ -72,10 +73,9 @@ def test_a_recipe_with_further_stages_has_the_levels_of_its_method():
 def test_the_scale_is_that_of_the_softmax_and_changes_no_label_without_a_threshold():
     maps = torch.randn(5, 4, 6, generator=torch.Generator().manual_seed(0)) / 20
     logits, owner = PatchLogits([((0, 0, 32, 48), maps)], (32, 48), 8), torch.tensor([0, 1, 1, 2, 3])
-    scores = class_scores(scaled(logits.maps(), (20, 30), 65.0), owner, 4)
-    best, labels = scores.max(0)
-    level = float(best.median())
-    assert torch.equal(class_labels(logits, (20, 30), owner, level, 65.0), labels.masked_fill(best < level, 0))
+    scores = plain_scores(logits, (20, 30), owner, 65.0)
+    level = float(scores.amax(0).median())
+    assert same_labels(class_labels(logits, (20, 30), owner, level, 65.0), scores, level)
     assert torch.equal(class_labels(logits, (20, 30), owner, scale=65.0), class_labels(logits, (20, 30), owner))
 
 

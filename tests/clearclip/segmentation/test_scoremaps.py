@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 from commands import process
+from plain_labels import plain_scores, same_labels
 
 from clearclip.errors import UserError
 from clearclip.methods.windows import PatchLogits, Windows
 from clearclip.segmentation import scoremaps
-from clearclip.segmentation.labelling import class_scores, enlarged, scaled
+from clearclip.segmentation.labelling import class_labels
 from clearclip.segmentation.scoremaps import ScoreMaps
 
 
@@ -34,32 +35,21 @@ SIZES = [(301, 97), (97, 301), (150, 200), (200, 131)]
 def test_pieces_equal_the_whole(size, names, classes, at_once, monkeypatch):
     monkeypatch.setattr(scoremaps, "AT_ONCE", at_once)
     maps = made(size, names, classes)
-    whole = class_scores(scaled(maps.logits.maps(), size), maps.owner, classes)
+    whole = plain_scores(maps.logits, size, maps.owner)
     pieces = list(maps.pieces())
     assert len(pieces) > 1
     assert [i for columns, _ in pieces for i in range(columns.start, columns.stop)] == list(range(size[1]))
-    joined = torch.cat([scores for _, scores in pieces], -1)
-    torch.testing.assert_close(
-        joined, whole, rtol=0, atol=1.2e-7
-    )  # softmax rounds a rest that fills no register otherwise
+    joined = torch.cat([scores for _, scores in pieces]).permute(2, 1, 0)
+    torch.testing.assert_close(joined, whole, rtol=0, atol=2e-6)
     labels, best = maps.labels()
-    assert np.array_equal(labels, whole.argmax(0).numpy()) and labels.dtype == np.uint8
-    assert np.array_equal(best, joined.amax(0).numpy()) and np.array_equal(maps.whole(), joined.numpy())
+    assert same_labels(torch.from_numpy(labels).long(), whole) and labels.dtype == np.uint8
+    assert np.allclose(best, joined.amax(0), rtol=0, atol=2e-6) and np.array_equal(maps.whole(), joined.numpy())
     assert np.array_equal(maps.of(classes - 1), joined[-1].numpy())
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_cosines_in_pieces_have_the_bits_of_the_whole(size, monkeypatch):
-    maps = made(size, 20, 20)
-    monkeypatch.setattr(scoremaps, "AT_ONCE", 2**13)
-    pieces = torch.cat([cosines for _, cosines in maps._enlarged()], -1)
-    assert torch.equal(pieces, enlarged(maps.logits.maps(), size) * 50)
-
-
-@pytest.mark.parametrize("size", [(5, 7), (64, 64), (120, 120)])
-def test_small_pictures_have_the_bits_that_they_have_in_one_step(size):
-    maps = made(size, 35, 35)
-    assert np.array_equal(maps.whole(), class_scores(scaled(maps.logits.maps(), size), maps.owner, 35).numpy())
+def test_labels_are_those_of_an_evaluation():
+    maps = made((120, 90), 35, 12)
+    assert np.array_equal(maps.labels()[0], class_labels(maps.logits, (120, 90), maps.owner).numpy())
 
 
 def test_the_array_in_a_file(monkeypatch):

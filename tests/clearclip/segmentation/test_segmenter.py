@@ -13,7 +13,7 @@ from clearclip.methods.dense import DenseEncoder
 from clearclip.methods.windows import Windows
 from clearclip.pictures import BadImage
 from clearclip.pixels import as_picture
-from clearclip.segmentation.labelling import class_scores, scaled
+from clearclip.segmentation.labelling import class_scores
 from clearclip.segmentation.overlay import palette
 from clearclip.segmentation.result import Segmentation
 from clearclip.segmentation.segmenter import Segmenter
@@ -102,11 +102,11 @@ def test_scores_add_to_1_at_most_and_a_class_takes_its_best_name(model, photo):
 
 
 def test_class_scores_on_numbers():
-    logits = torch.tensor([0.01, 0.03, 0.02, 0.0])[:, None, None].expand(4, 2, 2)
-    scores = class_scores(scaled(logits, (3, 5)), torch.tensor([0, 0, 1, 2]), 3)
+    cosines = torch.tensor([0.01, 0.03, 0.02, 0.0]).expand(5, 3, 4)
+    scores = class_scores(50 * cosines, torch.tensor([0, 0, 1, 2]), 3)
     e = np.exp(50 * np.array([0.01, 0.03, 0.02, 0.0]))
-    assert scores.shape == (3, 3, 5)
-    assert scores[:, 1, 2].tolist() == pytest.approx((e / e.sum())[1:].tolist())
+    assert scores.shape == (5, 3, 3)
+    assert scores[2, 1].tolist() == pytest.approx((e / e.sum())[1:].tolist())
 
 
 def test_several_recipes_equal_each_alone(model, photo):
@@ -273,7 +273,7 @@ def test_the_automatic_threshold_is_otsus_and_says_so(model, photo):
 
 def test_the_automatic_threshold_of_equal_scores(model, photo, monkeypatch):
     monkeypatch.setattr(
-        "clearclip.segmentation.scoremaps.class_scores", lambda cosines, *_: torch.full_like(cosines, 0.25)
+        "clearclip.segmentation.scoremaps.best_score", lambda cosines: torch.full(cosines.shape[:2], 0.25)
     )
     ours = segmenter(model, background=True, threshold="auto")(photo)
     assert "same best score" in ours.threshold
