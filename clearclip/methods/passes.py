@@ -43,11 +43,17 @@ class Passes:
             layers: counted 1 … depth; by default all.
         """
         numbers = model.layers(layers)
-        for kept, seen, inputs in self._kept:
+        if model.interventions:  # a view that is made anew for each encoder
+            return model.block_inputs(images, numbers)
+        for place, entry in enumerate(self._kept):
+            kept, seen, inputs = entry
             if kept is model and seen.device == images.device and torch.equal(seen, images):
-                return {layer: inputs[layer] for layer in numbers}
-        inputs = model.block_inputs(images)
-        self._kept.append((model, images.clone(), inputs))  # the caller may write into his own
+                del self._kept[place]
+                break
+        else:
+            inputs = model.block_inputs(images)
+            entry = model, images.clone(), inputs  # the caller may write into his own
+        self._kept.append(entry)  # the one that was not used for longest goes first
         return {layer: inputs[layer] for layer in numbers}
 
 

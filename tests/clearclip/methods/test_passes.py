@@ -6,6 +6,7 @@ from PIL import Image
 from small_models import OBLONG, SQUARE, pictures
 
 import clearclip
+from clearclip.interventions import Heads
 from clearclip.methods.dense import DenseEncoder
 from clearclip.methods.passes import Passes
 from clearclip.methods.windows import Windows
@@ -69,3 +70,20 @@ def test_images_that_are_written_into_are_other_images(model):
     before = passes.block_inputs(model, images)[6].x
     images.neg_()
     assert not torch.equal(passes.block_inputs(model, images)[6].x, before)
+
+
+def test_what_is_used_stays(model):
+    runs, passes, wanted = counted(model), Passes(most=2), pictures(SQUARE)
+    for shift in range(1, 4):
+        passes.block_inputs(model, wanted)
+        passes.block_inputs(model, wanted + shift)
+    assert len(runs) == 1 + 3
+
+
+def test_an_intervention_has_a_pass_of_its_own(model):
+    passes, images = Passes(), pictures(SQUARE)
+    DenseEncoder(model, ["clip"], passes=passes)(images)
+    changed = clearclip.Recipe("changed", stages=(Heads(2, (1, 2)),))
+    kept = DenseEncoder(model, [changed], passes=passes)(images)["changed"]
+    assert torch.equal(kept, DenseEncoder(model, [changed])(images)["changed"])
+    assert not torch.equal(kept, DenseEncoder(model, ["clip"])(images)["clip"])
