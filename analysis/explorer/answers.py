@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from analysis.explorer import board, segments
+from analysis.explorer import explain as explainer
 from analysis.explorer.passes import Pass
 from analysis.explorer.shelf import Shelf
 from analysis.explorer.views import Point
@@ -65,6 +66,9 @@ class Controls:
     background: bool = False
     threshold: float = 0.5
     prompts: str = "simple"
+    reasons: str = "clip"
+    off: tuple[str, ...] = ()
+    further: str = ""
 
     @property
     def models(self) -> list[str]:
@@ -108,23 +112,38 @@ def look(shelf: Shelf, visit: Visit, controls: Controls) -> str:
     return answered(answer)
 
 
+def with_text(shelf: Shelf, visit: Visit, controls: Controls) -> list[tuple[Pass, Pass | None]]:
+    """Those of the chosen models that have a text tower, each with the other model."""
+    seen = passes(shelf, visit, controls)
+    asked = [(each, next((other for other in seen if other is not each), None)) for each in seen if each.model.has_text]
+    if not asked:
+        names = ", ".join(controls.models)
+        raise UserError(f"{names}: without a text tower a model cannot be asked for names; take a CLIP, as clip_tiny.")
+    return asked
+
+
 def segment(shelf: Shelf, visit: Visit, controls: Controls) -> str:
     """The boards of the tab Segment: of each chosen model that has a text tower."""
 
     def answer() -> str:
-        seen = passes(shelf, visit, controls)
-        with_text = [each for each in seen if each.model.has_text]
-        if not with_text:
-            names = ", ".join(controls.models)
-            raise UserError(
-                f"{names}: without a text tower a model cannot be asked for names; take a CLIP, as clip_tiny."
-            )
         boards = []
-        for each in with_text:
-            second = next((other for other in seen if other is not each), None)
+        for each, second in with_text(shelf, visit, controls):
             results = segments.segment(shelf, each, controls.question, second)
             with shelf.lock:
                 boards.append(segments.board(each, results, visit.at))
         return "".join(boards)
+
+    return answered(answer)
+
+
+def explain(shelf: Shelf, visit: Visit, controls: Controls) -> str:
+    """The boards of the tab Explain: of each chosen model that has a text tower."""
+
+    def answer() -> str:
+        question, off = controls.question, explainer.changes(controls.off, controls.further)
+        return "".join(
+            explainer.board(shelf, each, question, controls.reasons, off, visit.at, second)
+            for each, second in with_text(shelf, visit, controls)
+        )
 
     return answered(answer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,19 @@ import gradio as gr
 
 from analysis.explorer import pictures, takeaway
 from analysis.explorer.answers import NONE, Controls
+from analysis.explorer.explain import OFFERED as REASONS
 from analysis.explorer.pixels import jpeg
 from analysis.explorer.segments import OFFERED
 from clearclip.methods.titles import method_label
 
 HERE = Path(__file__).parent
 LISTEN = (HERE / "board.js").read_text("utf-8") + "listen(element, (y, x) => trigger('patch', {y: y, x: x}));"
+SWITCH = """
+element.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-head]");
+  if (button) trigger("switch", {head: button.dataset.head});
+});
+"""
 PICK = """
 element.addEventListener("click", (event) => {
   const button = event.target.closest("button");
@@ -103,6 +110,29 @@ def segment(opening: Controls) -> Parts:
     return parts
 
 
+def explain(heads: Sequence[str]) -> Parts:
+    """What is switched off in the tab Explain."""
+    labels = [(method_label(name), name) for name in REASONS]
+    with gr.Row():
+        return {
+            "reasons": gr.Dropdown(labels, value="clip", label="Recipe", interactive=True, elem_id="reasons"),
+            "off": gr.Dropdown(
+                list(heads),
+                value=[],
+                multiselect=True,
+                label="Heads that are switched off",
+                interactive=True,
+                elem_id="off",
+            ),
+            "further": gr.Textbox(
+                "",
+                label="Channels and neurons",
+                placeholder="layer=6,channel=5,17; layer=2,neuron=40",
+                elem_id="further",
+            ),
+        }
+
+
 def carry() -> Parts:
     """What is taken away, and the button that makes it."""
     with gr.Row():
@@ -119,4 +149,6 @@ def carry() -> Parts:
 def read(names: Iterable[str], values: Iterable[Any]) -> Controls:
     """What the controls say."""
     said = dict(zip(names, values, strict=True))
-    return Controls(**{**said, "side": int(said["side"]) or None, "ticked": tuple(said["ticked"])})
+    return Controls(
+        **{**said, "side": int(said["side"]) or None, "ticked": tuple(said["ticked"]), "off": tuple(said["off"])}
+    )

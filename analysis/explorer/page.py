@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
@@ -17,6 +17,7 @@ from analysis.explorer.answers import NONE, Controls, Visit
 from analysis.explorer.pictures import Example
 from analysis.explorer.shelf import Shelf
 from clearclip.errors import UserError
+from clearclip.models.backbone import Backbone
 
 MOST_BYTES = "20mb"  # of an upload
 FORGOTTEN = 3600  # seconds after which files and visits that nobody uses are dropped
@@ -25,7 +26,7 @@ GUIDE = (
     "Then move the layer slider, and watch what changes from the first block to the last."
 )
 OPACITY = "(value) => document.documentElement.style.setProperty('--opacity', value)"
-ANSWERS = {"look": answers.look, "segment": answers.segment}  # what each tab shows
+ANSWERS = {"look": answers.look, "segment": answers.segment, "explain": answers.explain}  # what each tab shows
 
 
 @dataclass(frozen=True)
@@ -74,16 +75,21 @@ class Page:
         if visit is not None and visit.own:
             self.shelf.forget(visit.picture)
 
+    def switch(self, off: list[str], event: gr.EventData) -> list[str]:
+        """A head switched off, or on again."""
+        return [head for head in off if head != event.head] if event.head in off else [*off, str(event.head)]
+
     def fit(self, first: str, second: str, layer: int, head: int) -> list[Any]:
-        """Sliders as long as the models are deep."""
+        """Sliders as long as the models are deep, and the heads that they have."""
         try:
             models = [self.shelf.model(name) for name in Controls(first, second).models]
             depth, heads = max(model.depth for model in models), max(model.heads for model in models)
         except UserError as error:
-            return [gr.skip(), gr.skip(), f"**{escape(str(error))}**"]
+            return [gr.skip(), gr.skip(), gr.skip(), f"**{escape(str(error))}**"]
         return [
             gr.Slider(maximum=depth, value=min(layer, depth)),
             gr.Slider(maximum=heads, value=min(head, heads)),
+            gr.Dropdown(choices=heads_of(models), value=[]),
             "",
         ]
 
@@ -95,6 +101,12 @@ class Page:
         except UserError as error:
             raise gr.Error(str(error), print_exception=False) from error
         return [[str(file) for file in taken.files], taken.code]
+
+
+def heads_of(models: Sequence[Backbone]) -> list[str]:
+    """All heads that can be switched off, last layers first."""
+    depth, heads = max(model.depth for model in models), max(model.heads for model in models)
+    return [f"layer {layer} head {head}" for layer in range(depth, 0, -1) for head in range(1, heads + 1)]
 
 
 def build(shelf: Shelf, examples: Mapping[str, Example], start: str) -> gr.Blocks:
@@ -135,6 +147,9 @@ def build(shelf: Shelf, examples: Mapping[str, Example], start: str) -> gr.Block
                 parts |= controls.segment(opening)
                 opacity = gr.Slider(0, 1, 0.62, step=0.01, label="Opacity of the colors", elem_id="opacity")
                 boards.append(gr.HTML("", js_on_load=controls.LISTEN, elem_id="segment"))
+            with gr.Tab("Explain", elem_id="tab-explain") as tabs["explain"]:
+                parts |= controls.explain(heads_of(seen))
+                boards.append(gr.HTML("", js_on_load=controls.LISTEN + controls.SWITCH, elem_id="explain"))
         with gr.Accordion("Take away what you see", open=False):
             carried = controls.carry()
 
@@ -145,11 +160,11 @@ def build(shelf: Shelf, examples: Mapping[str, Example], start: str) -> gr.Block
         for board in boards:
             board.patch(page.point, everything, [visit, *boards], **latest)
         for name, part in parts.items():
-            if name in ("classes", "more"):
+            if name in ("classes", "more", "further"):
                 gr.on([part.submit, part.blur], page.show, everything, boards, **latest)
             elif name in ("first", "second"):
-                sliders = [parts["layer"], parts["head"]]
-                fitted = part.change(page.fit, [parts["first"], parts["second"], *sliders], [*sliders, note], **quick)
+                asked = [parts[asked] for asked in ("first", "second", "layer", "head")]
+                fitted = part.change(page.fit, asked, [*asked[2:], parts["off"], note], **quick)
                 fitted.then(page.show, everything, boards, **quick)
             else:
                 part.change(page.show, everything, boards, **latest)
@@ -159,6 +174,7 @@ def build(shelf: Shelf, examples: Mapping[str, Example], start: str) -> gr.Block
         upload.upload(page.bring, [upload, visit], [visit, note], **quick).then(page.show, everything, boards, **quick)
         for name, opened in tabs.items():
             opened.select(lambda name=name: name, None, tab, **quick).then(page.show, everything, boards, **quick)
+        boards[-1].switch(page.switch, parts["off"], parts["off"], **quick)
         opacity.input(None, opacity, js=OPACITY)
         inputs, outputs = [carried["what"], visit, *parts.values()], [carried["files"], carried["code"]]
         carried["take"].click(page.take, inputs, outputs, **{**quick, "show_progress": "minimal"})

@@ -58,6 +58,13 @@ class Pass:
             self._kept[key] = compute()
         return self._kept[key]  # type: ignore[return-value]
 
+    def latest(self, name: str, key: Hashable, compute: Callable[[], T]) -> T:
+        """A value of this name for the last key that was asked for; values for other keys are not kept."""
+        if self._kept.get((name, "key")) != key:
+            self._kept[name, "value"] = compute()
+            self._kept[name, "key"] = key
+        return self._kept[name, "value"]  # type: ignore[return-value]
+
     @property
     def size(self) -> int:
         """About how many bytes it holds."""

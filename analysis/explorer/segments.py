@@ -96,23 +96,26 @@ def segment(shelf: Shelf, seen: Pass, question: Question, second: Pass | None = 
 def board(seen: Pass, results: Mapping[str, Segmentation], at: Point, scored: bool = True) -> str:
     """Every recipe's map beside the others, one legend, and, where they are wanted, the scores at the point."""
     model, classes = seen.model, next(iter(results.values())).classes
-    gray = jpeg(seen.picture.convert("L"))
-    cells = "".join(
-        f'<figure><div class="map stack"><img alt="" src="{gray}"><img class="labels" '
-        f'alt="{escape(covered(result))}" src="{png(_painted(result))}">{ring(seen, at) if scored else ""}</div>'
-        f"<figcaption><b>{escape(method_label(name))}</b></figcaption></figure>"
-        for name, result in results.items()
-    )
-    rows, columns = seen.grid
     unknown = model.untrained(list(classes))
     words = escape(", ".join(unknown))
     note = f"<p class=note>{escape(model.name)} was never trained on: {words}. What it says of them is arbitrary.</p>"
     return (
         f'<section class="board segments" aria-label="{escape(model.name)}"><h3>{escape(model.name)} '
         f"<small>{about(seen).removeprefix(' · ')}</small></h3>{note if unknown else ''}"
-        f'{legend(classes)}<div class="maps" data-rows="{rows}" data-columns="{columns}">{cells}</div>'
-        f"{scores(results, at) if scored else ''}</section>"
+        f"{legend(classes)}{maps(seen, results, at if scored else None)}{scores(results, at) if scored else ''}</section>"
     )
+
+
+def maps(seen: Pass, results: Mapping[str, Segmentation], at: Point | None) -> str:
+    """The label maps over the gray picture, with a ring at a point."""
+    gray, (rows, columns) = jpeg(seen.picture.convert("L")), seen.grid
+    cells = "".join(
+        f'<figure><div class="map stack"><img alt="" src="{gray}"><img class="labels" '
+        f'alt="{escape(covered(result))}" src="{png(_painted(result))}">{ring(seen, at) if at else ""}</div>'
+        f"<figcaption><b>{escape(method_label(name))}</b></figcaption></figure>"
+        for name, result in results.items()
+    )
+    return f'<div class="maps" data-rows="{rows}" data-columns="{columns}">{cells}</div>'
 
 
 def _painted(result: Segmentation) -> Image.Image:

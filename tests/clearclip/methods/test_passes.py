@@ -9,6 +9,7 @@ import clearclip
 from clearclip.interventions import Heads
 from clearclip.methods.dense import DenseEncoder
 from clearclip.methods.passes import Passes
+from clearclip.methods.stages.intervene import Intervene
 from clearclip.methods.windows import Windows
 
 
@@ -83,7 +84,7 @@ def test_what_is_used_stays(model):
 def test_an_intervention_has_a_pass_of_its_own(model):
     passes, images = Passes(), pictures(SQUARE)
     DenseEncoder(model, ["clip"], passes=passes)(images)
-    changed = clearclip.Recipe("changed", stages=(Heads(2, (1, 2)),))
+    changed = clearclip.Recipe("changed", stages=(Intervene(Heads(2, (1, 2))),))
     kept = DenseEncoder(model, [changed], passes=passes)(images)["changed"]
     assert torch.equal(kept, DenseEncoder(model, [changed])(images)["changed"])
     assert not torch.equal(kept, DenseEncoder(model, ["clip"])(images)["clip"])
