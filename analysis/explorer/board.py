@@ -36,10 +36,11 @@ def board(seen: Pass, layer: int, at: views.Point, head: int = 0, attention: boo
     rows = [map_row(kind, maps(seen, layer, at, kind), seen, at) for kind in ("similarity", "pca", "norm")]
     if attention:
         rows.append(map_row("attention", attention_maps(seen, layer, at, head), seen, at))
+    top, shown = photo(seen, at) + curves.drawing(seen, layer), header() + "".join(rows)
     return (
         f'<section class="board" data-model="{escape(model.name)}" aria-label="{escape(model.name)}">'
         f'<h3>{escape(model.name)} <small>layer <b class="layer">{layer}</b> of {model.depth}{about(seen)}</small></h3>'
-        f'<div class="top">{photo(seen, at)}{curves.drawing(seen, layer)}</div>{header()}{"".join(rows)}</section>'
+        f'<div class="top">{top}</div><div class="rows">{shown}</div></section>'
     )
 
 

@@ -55,15 +55,20 @@ def thumbnails(examples: Mapping[str, pictures.Example]) -> gr.HTML:
 
 def models(names: list[str], opening: Controls, others: bool) -> Parts:
     """Which models look, and at which size."""
-    choice: Parts = {"allow_custom_value": others, "interactive": True}
-    info = "or write any other name, as clip_vitb16" if others else None
-    return {
-        "first": gr.Dropdown(names, value=opening.first, label="Model", info=info, elem_id="first", **choice),
-        "second": gr.Dropdown([NONE, *names], value=opening.second, label="Beside it", elem_id="second", **choice),
-        "side": gr.Dropdown(
-            list(SIZES.items()), value=0, label="Size at which they look", interactive=True, elem_id="side"
-        ),
-    }
+    choice: Parts = {"allow_custom_value": others, "interactive": True, "min_width": 130}
+    with gr.Row():
+        parts: Parts = {
+            "first": gr.Dropdown(names, value=opening.first, label="Model", elem_id="first", **choice),
+            "second": gr.Dropdown([NONE, *names], value=opening.second, label="Beside it", elem_id="second", **choice),
+        }
+    sizes, label = list(SIZES.items()), "Size at which they look"
+    parts["side"] = gr.Dropdown(sizes, value=0, label=label, interactive=True, elem_id="side")
+    if others:
+        gr.Markdown(
+            "Any other model by its name, as clip_vitb16 or dinov2_vits14; its weights are fetched.",
+            elem_classes="hint",
+        )
+    return parts
 
 
 def look(opening: Controls, depth: int, heads: int) -> Parts:

@@ -16,7 +16,7 @@ from analysis.attribution.directions import of_texts
 from analysis.attribution.parts import decompose, refuse_stages
 from analysis.attribution.readout import Readout
 from analysis.explorer import segments
-from analysis.explorer.board import about, photo
+from analysis.explorer.board import about
 from analysis.explorer.passes import Pass
 from analysis.explorer.segments import Question
 from analysis.explorer.shelf import Shelf
@@ -141,7 +141,7 @@ def board(
     return (
         f'<section class="board explained" aria-label="{model}"><h3>{model} <small>{escape(method_label(name))}{about(seen)}'
         f"</small></h3>{segments.legend(results[which.name].classes)}"
-        f'<div class="split"><div>{photo(seen, at)}{maps}{changed}</div>{bars(taken, why, off)}</div></section>'
+        f'<div class="split"><div>{maps}{changed}</div>{bars(taken, why, off)}</div></section>'
     )
 
 

@@ -10,7 +10,7 @@ from html import escape
 import numpy as np
 from PIL import Image
 
-from analysis.explorer.board import about, ring
+from analysis.explorer.board import about, photo, ring
 from analysis.explorer.passes import Pass
 from analysis.explorer.pixels import jpeg, png, shares_as_bytes
 from analysis.explorer.shelf import Shelf
@@ -107,7 +107,7 @@ def board(seen: Pass, results: Mapping[str, Segmentation], at: Point, scored: bo
 
 
 def maps(seen: Pass, results: Mapping[str, Segmentation], at: Point | None) -> str:
-    """The label maps over the gray picture, with a ring at a point."""
+    """The picture, and the label maps over it in gray, with a ring at a point, or without one where nothing is asked."""
     gray, (rows, columns) = jpeg(seen.picture.convert("L")), seen.grid
     cells = "".join(
         f'<figure><div class="map stack"><img alt="" src="{gray}"><img class="labels" '
@@ -115,7 +115,7 @@ def maps(seen: Pass, results: Mapping[str, Segmentation], at: Point | None) -> s
         f"<figcaption><b>{escape(method_label(name))}</b></figcaption></figure>"
         for name, result in results.items()
     )
-    return f'<div class="maps" data-rows="{rows}" data-columns="{columns}">{cells}</div>'
+    return f'<div class="maps" data-rows="{rows}" data-columns="{columns}">{photo(seen, at) if at else ""}{cells}</div>'
 
 
 def _painted(result: Segmentation) -> Image.Image:

@@ -14,6 +14,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from analysis import plots
+from analysis.attribution.directions import of_texts
+from analysis.attribution.maps import attribution_maps
 from analysis.explorer import segments
 from analysis.explorer.answers import Controls, Visit, passes
 from analysis.explorer.passes import Pass
@@ -26,14 +28,13 @@ from analysis.probes.pca import pca_maps
 from analysis.probes.similarity import similarity_maps
 from clearclip.datasets.base import Sample
 from clearclip.errors import UserError
+from clearclip.methods.recipes import recipe
 from clearclip.models.backbone import Backbone
 from clearclip.models.named import CHECKPOINTS
 from clearclip.models.names import ALIASES
 from clearclip.runs import results
 from clearclip.segmentation import style
 from clearclip.segmentation.result import side_by_side
-
-HEAD = "import analysis, clearclip\n"
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,19 @@ class Place:
 
 
 class Made(NamedTuple):
-    """A Dataset, its figure, and the Python that makes both, in which {figure} stands for the figure's file."""
+    """A Dataset, its figure, and the Python that makes both.
+
+    Args:
+        dataset: what was measured.
+        figure: its figure.
+        code: lines that measure and draw with `model`, in which {figure} stands for the figure's file.
+        imports: what they need beside `analysis` and `clearclip`.
+    """
 
     dataset: xr.Dataset
     figure: Figure
     code: str
+    imports: str = ""
 
 
 def _similarity(place: Place) -> Made:
@@ -83,21 +92,21 @@ def _similarity(place: Place) -> Made:
         f"similarity.similarity_maps(model, images.pictures({place.file.name!r}), {at}, [{layer}], image_size={side})"
     )
     return Made(
-        dataset, plots.similarity(dataset), _drawn("similarity", call, "from analysis.probes import images, similarity")
+        dataset, plots.similarity(dataset), _drawn("similarity", call), "from analysis.probes import images, similarity"
     )
 
 
 def _components(place: Place) -> Made:
     dataset = pca_maps(place.seen.model, place.photos, [place.layer], image_size=place.side)
     call = f"pca.pca_maps(model, images.pictures({place.file.name!r}), [{place.layer}], image_size={place.side})"
-    return Made(dataset, plots.pca(dataset), _drawn("pca", call, "from analysis.probes import images, pca"))
+    return Made(dataset, plots.pca(dataset), _drawn("pca", call), "from analysis.probes import images, pca")
 
 
 def _attention(place: Place) -> Made:
     model, layer, side, patch = place.seen.model, place.layer, place.side, place.seen.patch(place.visit.at)
     dataset = token_attention(model, place.photos, [layer], place.heads, AFFINITIES, patch, side)
     call = f"attention.token_attention(model, {place.file.name!r}, [{layer}], {place.heads}, {AFFINITIES}, {patch}, {side})"
-    return Made(dataset, plots.attention(dataset), _drawn("attention", call, "from analysis.probes import attention"))
+    return Made(dataset, plots.attention(dataset), _drawn("attention", call), "from analysis.probes import attention")
 
 
 def _entropy(place: Place) -> Made:
@@ -112,26 +121,38 @@ def _maximum(place: Place) -> Made:
     return Made(dataset, plots.maxima(dataset), _drawn("maxima", call))
 
 
+def _attribution(place: Place) -> Made:
+    question, model, name, side = place.controls.question, place.seen.model, place.controls.reasons, place.side
+    which = recipe(name)
+    guide = place.second.model if place.second is not None and which.needs_guide else None
+    asked = of_texts(model, question.classes, question.prompts, place.shelf.texts)
+    dataset = attribution_maps(model, place.photos, asked, which, guide, side)
+    proxy = "" if guide is None else f", proxy=clearclip.load({loaded(guide)})"
+    call = (
+        f"analysis.attribute(model, {place.file.name!r}, {question.classes!r}, recipe={name!r}{proxy}, image_size={side}, "
+        f"prompts={question.prompts!r})"
+    )
+    return Made(dataset, plots.attribution(dataset), _drawn("attribution", call))
+
+
 def _labels(place: Place) -> Made:
     question = place.controls.question
     segmenter = segments.segmenter(place.shelf, place.seen, question, place.second)
     dataset = maps_of(segmenter, [Sample(place.seen.picture, np.zeros((0, 0), np.uint8), place.file.name)])
     figure = side_by_side(segmenter.each([place.seen.picture]))
     recipes = ", ".join(
-        segments.written(recipe) if recipe.name == segments.OWN else repr(recipe.name)
-        for recipe in segmenter.encoder.recipes
+        segments.written(each) if each.name == segments.OWN else repr(each.name) for each in segmenter.encoder.recipes
     )
     more = f", background=True, threshold={question.threshold}" if question.background else ""
     if segmenter.encoder.proxy is not None:
         more += f", proxy=clearclip.load({loaded(segmenter.encoder.proxy)})"
     code = (
-        "from clearclip.methods.windows import Windows\nfrom clearclip.segmentation.result import side_by_side\n\n"
-        "model = clearclip.load({model})\n"
         f"segmenter = clearclip.Segmenter(model, {question.classes!r}, [{recipes}]{more}, "
         f"windows=Windows.of_side({place.side}), prompts={question.prompts!r})\n"
         f"side_by_side(segmenter.each([{place.file.name!r}])).savefig({{figure}})"
     )
-    return Made(dataset, figure, code)
+    imports = "from clearclip.methods.windows import Windows\nfrom clearclip.segmentation.result import side_by_side"
+    return Made(dataset, figure, code, imports)
 
 
 KINDS: dict[str, Callable[[Place], Made]] = {
@@ -141,7 +162,9 @@ KINDS: dict[str, Callable[[Place], Made]] = {
     "entropy": _entropy,
     "maximum": _maximum,
     "label maps": _labels,
+    "attribution": _attribution,
 }
+ASK = ("label maps", "attribution")  # kinds that need a text tower
 
 
 @dataclass(frozen=True)
@@ -163,7 +186,7 @@ def take(shelf: Shelf, visit: Visit, controls: Controls, what: str, folder: Path
     """
     files, codes, seen = [], [], passes(shelf, visit, controls)
     for each in seen:
-        if what == "label maps" and not each.model.has_text and len(seen) > 1:
+        if what in ASK and not each.model.has_text:
             continue
         stem = re.sub(r"\W+", "_", each.model.name)
         photo = folder / f"picture_{stem}.png"
@@ -171,26 +194,23 @@ def take(shelf: Shelf, visit: Visit, controls: Controls, what: str, folder: Path
         each.picture.save(photo)
         second = next((other for other in seen if other is not each), None)
         with shelf.lock:
-            dataset, figure, code = KINDS[what](Place(shelf, visit, controls, each, second, photo))
+            dataset, figure, code, imports = KINDS[what](Place(shelf, visit, controls, each, second, photo))
             results.write(dataset, base)
             for suffix in (".pdf", ".png"):
                 style.write(figure, base.with_suffix(suffix))
             plt.close(figure)
         files += [base.with_suffix(".pdf"), base.with_suffix(".png"), base, photo]
-        codes.append(
-            code.replace("{model}", loaded(each.model)).replace("{figure}", repr(base.with_suffix(".pdf").name))
-        )
+        drawn = code.replace("{figure}", repr(base.with_suffix(".pdf").name))
+        codes.append(f"model = clearclip.load({loaded(each.model)})\n{drawn}\n")
     if not files:
         raise UserError(f"{what}: no model with a text tower is chosen.")
-    return Taken(files, HEAD + "\n\n".join(codes) + "\n")
+    head = "import analysis, clearclip\n" + (f"{imports}\n" if imports else "")
+    return Taken(files, "\n".join([head, *codes]))
 
 
-def _drawn(name: str, call: str, imports: str = "") -> str:
-    """The lines that load a model, measure, and draw with the figure of this name."""
-    head = f"{imports}\n\n" if imports else "\n"
-    return (
-        f"{head}model = clearclip.load({{model}})\ndataset = {call}\nanalysis.plots.{name}(dataset).savefig({{figure}})"
-    )
+def _drawn(name: str, call: str) -> str:
+    """The lines that measure, and draw with the figure of this name."""
+    return f"dataset = {call}\nanalysis.plots.{name}(dataset).savefig({{figure}})"
 
 
 def loaded(model: Backbone) -> str:
