@@ -39,7 +39,7 @@ def board(seen: Pass, layer: int, at: views.Point, head: int = 0, attention: boo
     top, shown = photo(seen, at) + curves.drawing(seen, layer), header() + "".join(rows)
     return (
         f'<section class="board" data-model="{escape(model.name)}" aria-label="{escape(model.name)}">'
-        f'<h3>{escape(model.name)} <small>layer <b class="layer">{layer}</b> of {model.depth}{about(seen)}</small></h3>'
+        f'<h2>{escape(model.name)} <small>layer <b class="layer">{layer}</b> of {model.depth}{about(seen)}</small></h2>'
         f'<div class="top">{top}</div><div class="rows">{shown}</div></section>'
     )
 
@@ -121,5 +121,5 @@ def map_row(kind: str, drawn: Mapping[str, tuple[np.ndarray, str]], seen: Pass, 
         for name, (pixels, caption) in drawn.items()
     )
     return (
-        f'<h4>{title} <small>{reading}</small></h4><div class="row {kind}" style="--columns:{len(drawn)}">{cells}</div>'
+        f'<h3>{title} <small>{reading}</small></h3><div class="row {kind}" style="--columns:{len(drawn)}">{cells}</div>'
     )

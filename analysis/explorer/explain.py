@@ -139,8 +139,8 @@ def board(
         changed = f"<p class=note>Without {escape(', '.join(map(str, off)))} {share:.0%} of the pixels have another label.</p>"
     model, why = escape(seen.model.name), reason(taken, seen.patch(at))
     return (
-        f'<section class="board explained" aria-label="{model}"><h3>{model} <small>{escape(method_label(name))}{about(seen)}'
-        f"</small></h3>{segments.legend(results[which.name].classes)}"
+        f'<section class="board explained" aria-label="{model}"><h2>{model} <small>{escape(method_label(name))}{about(seen)}'
+        f"</small></h2>{segments.legend(results[which.name].classes)}"
         f'<div class="split"><div>{maps}{changed}</div>{bars(taken, why, off)}</div></section>'
     )
 
@@ -163,10 +163,11 @@ def bars(taken: Taken, why: Reason, off: tuple[Change, ...] = ()) -> str:
     lines.append(_row(f"all {len(why.adds) - len(order)} others", float(rest), widest, ""))
     label, rival = escape(why.label), escape(why.rival)
     return (
-        f"<div><h4>Why “{label}” and not “{rival}” <small>here its cosine is {why.margin:.4f} higher, "
-        "which is the sum of</small></h4>"
-        f'<table class="bars"><thead><tr><th scope=col>component</th><th scope=col>adds</th><th scope=col>'
-        f'<span class="sr">switch</span></th></tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+        f"<div><h3>Why “{label}” and not “{rival}” <small>here its cosine is {why.margin:.4f} higher, "
+        "which is the sum of</small></h3>"
+        '<table class="bars"><thead><tr><th scope=col>component</th><th scope=col>adds</th><th scope=col>'
+        f'<span class="sr">bar</span></th><th scope=col><span class="sr">switch</span></th></tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
 
 
@@ -185,6 +186,6 @@ def _row(name: str, value: float, widest: float, switch: str) -> str:
     side = f"left:50%;width:{share:.1f}%" if value >= 0 else f"left:{50 - share:.1f}%;width:{share:.1f}%"
     number = f"{value:+.4f}".replace("-", "−")
     return (
-        f'<tr><th scope=row>{escape(name)}</th><td class="{"for" if value >= 0 else "against"}"><i style="{side}"></i>'
-        f"<span>{number}</span></td><td>{switch}</td></tr>"
+        f"<tr><th scope=row>{escape(name)}</th><td>{number}</td>"
+        f'<td class="bar {"for" if value >= 0 else "against"}"><i style="{side}"></i></td><td>{switch}</td></tr>'
     )

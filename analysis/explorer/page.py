@@ -26,6 +26,16 @@ GUIDE = (
     "Then move the layer slider, and watch what changes from the first block to the last."
 )
 OPACITY = "(value) => document.documentElement.style.setProperty('--opacity', value)"
+READABLE = {  # gradio's own grays are too faint to be read by everybody
+    "body_text_color_subdued": "#52525b",
+    "body_text_color_subdued_dark": "#a1a1aa",
+    "block_label_text_color": "#3f3f46",
+    "block_label_text_color_dark": "#d4d4d8",
+    "block_title_text_color": "#3f3f46",
+    "block_title_text_color_dark": "#d4d4d8",
+    "input_placeholder_color": "#5f5f68",
+    "input_placeholder_color_dark": "#a1a1aa",
+}
 ANSWERS = {"look": answers.look, "segment": answers.segment, "explain": answers.explain}  # what each tab shows
 
 
@@ -48,12 +58,12 @@ class Page:
         said = controls.read(self.names, values)
         return [answer(self.shelf, visit, said) if name == tab else gr.skip() for name, answer in ANSWERS.items()]
 
-    def point(self, tab: str, visit: Visit, *values: Any, event: gr.EventData) -> list[Any]:
+    def point(self, event: gr.EventData, tab: str, visit: Visit, *values: Any) -> list[Any]:
         """A click on a patch."""
         visit = visit.point_at(float(event.y), float(event.x))
         return [visit, *self.show(tab, visit, *values)]
 
-    def pick(self, before: Visit, event: gr.EventData) -> list[Any]:
+    def pick(self, event: gr.EventData, before: Visit) -> list[Any]:
         """Another example, with names of what is on it."""
         name = str(event.name)
         self.forget(before)
@@ -75,7 +85,7 @@ class Page:
         if visit is not None and visit.own:
             self.shelf.forget(visit.picture)
 
-    def switch(self, off: list[str], event: gr.EventData) -> list[str]:
+    def switch(self, event: gr.EventData, off: list[str]) -> list[str]:
         """A head switched off, or on again."""
         return [head for head in off if head != event.head] if event.head in off else [*off, str(event.head)]
 
@@ -202,7 +212,7 @@ def serve(blocks: gr.Blocks, host: str, port: int | None, browser: bool) -> None
         enable_monitoring=False,
         max_file_size=MOST_BYTES,
         footer_links=[],
-        theme=gr.themes.Base(**fonts),
+        theme=gr.themes.Base(**fonts).set(**READABLE),
         css=css,
         prevent_thread_lock=True,
     )

@@ -100,8 +100,8 @@ def board(seen: Pass, results: Mapping[str, Segmentation], at: Point, scored: bo
     words = escape(", ".join(unknown))
     note = f"<p class=note>{escape(model.name)} was never trained on: {words}. What it says of them is arbitrary.</p>"
     return (
-        f'<section class="board segments" aria-label="{escape(model.name)}"><h3>{escape(model.name)} '
-        f"<small>{about(seen).removeprefix(' · ')}</small></h3>{note if unknown else ''}"
+        f'<section class="board segments" aria-label="{escape(model.name)}"><h2>{escape(model.name)} '
+        f"<small>{about(seen).removeprefix(' · ')}</small></h2>{note if unknown else ''}"
         f"{legend(classes)}{maps(seen, results, at if scored else None)}{scores(results, at) if scored else ''}</section>"
     )
 
@@ -161,7 +161,7 @@ def scores(results: Mapping[str, Segmentation], at: Point) -> str:
         )
         lines.append(f"<tr><th scope=row>{escape(cls)}</th>{cells}</tr>")
     return (
-        "<h4>Scores in the ring <small>how sure each recipe is, all classes together are 1</small></h4>"
+        "<h3>Scores in the ring <small>how sure each recipe is, all classes together are 1</small></h3>"
         f'<div class="scores" tabindex="0" role="region" aria-label="Scores in the ring"><table><thead><tr><td></td>{head}</tr>'
         f"</thead><tbody>{''.join(lines)}</tbody></table></div>"
     )

@@ -71,7 +71,7 @@ def html(
         "depth": str(depth),
         "layer": str(layer),
         "boards": boards,
-        "labels": f'<h2>Asked for names</h2><label class="slider">Opacity <input id="opacity" type="range" min="0" max="1" '
+        "labels": f'<hr><label class="slider">Opacity <input id="opacity" type="range" min="0" max="1" '
         f'step="0.01" value="0.62"></label><div class="explorer">{labels}</div>'
         if labels
         else "",
