@@ -28,13 +28,13 @@ GUIDE = (
 OPACITY = "(value) => document.documentElement.style.setProperty('--opacity', value)"
 READABLE = {  # gradio's own grays are too faint to be read by everybody
     "body_text_color_subdued": "#52525b",
-    "body_text_color_subdued_dark": "#a1a1aa",
+    "body_text_color_subdued_dark": "#b8b8c0",
     "block_label_text_color": "#3f3f46",
     "block_label_text_color_dark": "#d4d4d8",
     "block_title_text_color": "#3f3f46",
     "block_title_text_color_dark": "#d4d4d8",
     "input_placeholder_color": "#5f5f68",
-    "input_placeholder_color_dark": "#a1a1aa",
+    "input_placeholder_color_dark": "#b8b8c0",
 }
 ANSWERS = {"look": answers.look, "segment": answers.segment, "explain": answers.explain}  # what each tab shows
 
@@ -167,8 +167,10 @@ def build(shelf: Shelf, examples: Mapping[str, Example], start: str) -> gr.Block
         everything = [tab, visit, *parts.values()]
         quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": 4}
         latest: dict[str, Any] = {**quick, "trigger_mode": "always_last"}
+        # gradio forgets what a click says where it keeps only the latest, so all are answered, in their order
+        ordered: dict[str, Any] = {**quick, "trigger_mode": "multiple", "concurrency_limit": 1}
         for board in boards:
-            board.patch(page.point, everything, [visit, *boards], **latest)
+            board.patch(page.point, everything, [visit, *boards], **ordered)
         for name, part in parts.items():
             if name in ("classes", "more", "further"):
                 gr.on([part.submit, part.blur], page.show, everything, boards, **latest)
@@ -178,13 +180,13 @@ def build(shelf: Shelf, examples: Mapping[str, Example], start: str) -> gr.Block
                 fitted.then(page.show, everything, boards, **quick)
             else:
                 part.change(page.show, everything, boards, **latest)
-        thumbnails.pick(page.pick, visit, [visit, parts["classes"], note], **quick).then(
+        thumbnails.pick(page.pick, visit, [visit, parts["classes"], note], **ordered).then(
             page.show, everything, boards, **quick
         )
         upload.upload(page.bring, [upload, visit], [visit, note], **quick).then(page.show, everything, boards, **quick)
         for name, opened in tabs.items():
             opened.select(lambda name=name: name, None, tab, **quick).then(page.show, everything, boards, **quick)
-        boards[-1].switch(page.switch, parts["off"], parts["off"], **quick)
+        boards[-1].switch(page.switch, parts["off"], parts["off"], **ordered)
         opacity.input(None, opacity, js=OPACITY)
         inputs, outputs = [carried["what"], visit, *parts.values()], [carried["files"], carried["code"]]
         carried["take"].click(page.take, inputs, outputs, **{**quick, "show_progress": "minimal"})

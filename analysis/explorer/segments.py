@@ -100,7 +100,7 @@ def board(seen: Pass, results: Mapping[str, Segmentation], at: Point, scored: bo
     words = escape(", ".join(unknown))
     note = f"<p class=note>{escape(model.name)} was never trained on: {words}. What it says of them is arbitrary.</p>"
     return (
-        f'<section class="board segments" aria-label="{escape(model.name)}"><h2>{escape(model.name)} '
+        f'<section class="board segments" aria-label="{escape(model.name)}: label maps"><h2>{escape(model.name)} '
         f"<small>{about(seen).removeprefix(' · ')}</small></h2>{note if unknown else ''}"
         f"{legend(classes)}{maps(seen, results, at if scored else None)}{scores(results, at) if scored else ''}</section>"
     )

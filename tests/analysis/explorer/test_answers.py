@@ -127,12 +127,6 @@ def test_random_weights_are_announced():
     assert "RANDOM WEIGHTS" in board.board(passes.run(model, Image.new("RGB", (64, 64))), 1, AT)
 
 
-def test_names_cannot_bring_markup_into_the_page(shelf, visit):
-    classes = '<script>alert(1)</script>, "><img onerror=x>'
-    html = answers.segment(shelf, visit, Controls("clip_tiny", classes=classes, **HALF))
-    assert "<script" not in html and "<img onerror" not in html and "&lt;script&gt;" in html
-
-
 # segment ---------------------------------------------------------------------------------------------------------------
 
 
@@ -322,16 +316,6 @@ def test_models_and_passes_are_bounded(tmp_path, monkeypatch):
     assert list(shelf._models) == ["clip_tiny"] and {key.model for key in shelf._passes} == {"clip_tiny"}
     shelf.model("dino_tiny")
     assert loaded == ["dino_tiny", "clip_tiny", "dino_tiny"]
-
-
-@pytest.mark.parametrize("name", ["open_clip:ViT-B-16/FILE", "dino_tiny:FILE", "x=dino_tiny:FILE", "timm:FILE"])
-def test_a_visitor_cannot_name_a_file(name, tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    secret = tmp_path / "secret.safetensors"
-    secret.write_bytes(b"0")
-    with pytest.raises(UserError) as refused:
-        Shelf({}, tmp_path, others=clearclip.load).model(name.replace("FILE", str(secret)))
-    assert "unknown model" in str(refused.value) or "has no" in str(refused.value)
 
 
 def test_an_upload_is_read_and_deleted(tmp_path):

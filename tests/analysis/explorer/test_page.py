@@ -27,7 +27,6 @@ from clearclip.runs import results
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 AT = pictures.examples()["drawn cat"].at
-FAINT = {"color-contrast"}
 WAIT = 60_000  # milliseconds: other tests run beside this one
 
 pytest.importorskip("gradio", reason="the page needs gradio: pip install 'clearclip-analysis[app]'")
