@@ -16,6 +16,7 @@ from clearclip.boundary import DEBUG_HELP
 
 DOORS: dict[str, dict[str, str]] = {  # what a command is about → its name → its module
     "Inside the blocks": {
+        "explore": "analysis.explore",
         "statistics": "analysis.statistics",
         "entropy": "analysis.entropy",
         "maxima": "analysis.maxima",

@@ -14,6 +14,7 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
 SMALL = {
     "attribution": "--model clip_tiny --texts 3 --repeats 1",
     "evaluate": "--model clip_tiny --photos 1 --repeats 1 --classes 3 --scenes 3",
+    "explore": "--beside dino_tiny --image-size 64 --repeats 1",
     "memory": "--images 1 2",
     "probe": "--model dino_tiny --batch-sizes 1 --repeats 1 --only-ours --no-bf16",
     "recipes": (

@@ -73,13 +73,23 @@ def attention_maps(
         with model.autocast():
             parts = dict(zip("qkv", block.qkv(block.norm1(seen.x), seen.rope), strict=True))
         for name in affinities:
-            a, b = (parts[letter][:, indices].float() for letter in name)  # (B, heads, L, C)
-            with torch.autocast(a.device.type, enabled=False):  # also where the caller has one: the maps are float32
-                maps[layer, name] = torch.softmax(a @ b.mT * a.shape[-1] ** -0.5, -1)
+            a, b = (parts[letter][:, indices] for letter in name)  # (B, heads, L, C)
+            maps[layer, name] = attended(a, b)
             finite.append(torch.stack([part.flatten(1).isfinite().all(1) for part in (a, b)]).all(0))  # (B,)
     sites = [f"{name} of layer {layer}" for layer, name in maps]
     require_finite(torch.stack(finite, 1), names or [f"picture {i}" for i in range(len(images))], sites, model)
     return maps
+
+
+def attended(a: Tensor, b: Tensor) -> Tensor:
+    """softmax(s · a·bᵀ), s = C^-½: where tokens a (B, heads, R, C) look among tokens b (B, heads, L, C), (B, heads, R, L) float32.
+
+    >>> attended(torch.zeros(1, 1, 1, 4), torch.ones(1, 1, 2, 4))
+    tensor([[[[0.5000, 0.5000]]]])
+    """
+    a, b = a.float(), b.float()
+    with torch.autocast(a.device.type, enabled=False):  # also where the caller has one: the maps are float32
+        return torch.softmax(a @ b.mT * a.shape[-1] ** -0.5, -1)
 
 
 def token_attention(

@@ -57,6 +57,12 @@ def label_maps(
     methods = recipes_of(recipes)
     given = None if text is None else text_embeddings(text)
     segmenter = Segmenter(model, classes, methods, batch_size=batch_size, cache=cache, prompts=prompts, text=given)
+    return maps_of(segmenter, samples).assign_attrs({} if given is None else given.provenance())
+
+
+def maps_of(segmenter: Segmenter, samples: Sequence[Sample]) -> xr.Dataset:
+    """What every recipe of a segmenter makes of a few pictures, as `label_maps` gives it."""
+    model, methods = segmenter.model, segmenter.encoder.recipes
     names = [str(name) for name in segmenter.queries.classes]
     kind: Any = np.uint8 if len(names) < 255 else np.uint16
     none = int(np.iinfo(kind).max)
@@ -93,8 +99,7 @@ def label_maps(
         "width": ("image", [picture.shape[1] for picture in pictures], {"units": "pixels"}),
         **{name: ("model", [value]) for name, value in results.about_model(model).items()},
     }
-    texts = {} if given is None else given.provenance()
-    return xr.Dataset(variables, coords, {"images": len(samples), **texts, **results.provenance()})
+    return xr.Dataset(variables, coords, {"images": len(samples), **results.provenance()})
 
 
 def recipes_of(names: Sequence[str | Recipe]) -> list[Recipe]:

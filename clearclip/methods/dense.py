@@ -16,6 +16,7 @@ from clearclip.interventions.change import Change
 from clearclip.interventions.view import intervene
 from clearclip.methods.affinity import Affinity, attention_output, product
 from clearclip.methods.graph import mean_cosine
+from clearclip.methods.passes import Fresh, Passes
 from clearclip.methods.recipe import Recipe
 from clearclip.methods.recipes import recipes
 from clearclip.methods.trunk import Attended, Guide, Trunk
@@ -64,6 +65,7 @@ class DenseEncoder:
         model: a `Backbone` with a text space, a live module, or a name.
         methods: names of recipes, or `Recipe`s.
         proxy: a second model for recipes that take their affinity from one (`proxyclip`).
+        passes: keeps what the trunk gave, for other encoders of the same images; by default nothing is kept.
 
     Raises:
         UserError: the model cannot serve a recipe, and why.
@@ -74,7 +76,14 @@ class DenseEncoder:
     {'clip': (2, 6, 512), 'clearclip': (2, 6, 512)}
     """
 
-    def __init__(self, model: ModelLike, methods: Iterable[str | Recipe], proxy: ModelLike | None = None) -> None:
+    def __init__(
+        self,
+        model: ModelLike,
+        methods: Iterable[str | Recipe],
+        proxy: ModelLike | None = None,
+        passes: Passes | None = None,
+    ) -> None:
+        self.passes = passes or Fresh()
         self.model, self.proxy = as_backbone(model), None if proxy is None else as_backbone(proxy)
         self.recipes = recipes(methods)
         if not self.model.has_projection:
@@ -131,8 +140,9 @@ class DenseEncoder:
             mean_similarity: see `Trunk`.
             empty: what the prompts say without any name, (E,), for recipes that ask for it.
         """
-        inputs = {view: model.block_inputs(images, self._layers) for view, model in self._models.items()}
-        guide = None if self.proxy is None else Guide(self.proxy, images, self.model)  # in its own precision
+        inputs = {view: self.passes.block_inputs(model, images, self._layers) for view, model in self._models.items()}
+        # in its own precision
+        guide = None if self.proxy is None else Guide(self.proxy, images, self.model, self.passes)
         with self.model.autocast():
             passes = {
                 view: _Shared(

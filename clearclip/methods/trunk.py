@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clearclip.errors import UserError
+from clearclip.methods.passes import Fresh, Passes
 from clearclip.models.backbone import Backbone, BlockInput
 
 T = TypeVar("T")
@@ -220,16 +221,17 @@ class Guide:
         model: the second model.
         images: the crops as the first model is given them, normalized for it, (B, 3, H, W).
         seen_by: the first model.
+        passes: keeps what the trunk gave; by default nothing is kept.
     """
 
-    def __init__(self, model: Backbone, images: Tensor, seen_by: Backbone) -> None:
+    def __init__(self, model: Backbone, images: Tensor, seen_by: Backbone, passes: Passes | None = None) -> None:
         p = model.patch_size
         size = (max(1, images.shape[-2] // p) * p, max(1, images.shape[-1] // p) * p)
         if size != tuple(images.shape[-2:]):
             images = F.interpolate(images, size=size, mode="bilinear", align_corners=False)
         self.model, self.grid, self._device = model, model.grid(size), images.device
         pixels = model.normalize(seen_by.denormalize(images))
-        self.last = model.block_inputs(pixels, [model.depth])[model.depth]
+        self.last = (passes or Fresh()).block_inputs(model, pixels, [model.depth])[model.depth]
 
     @cached_property
     def features(self) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from clearclip.errors import UserError
 from clearclip.methods.dense import DenseEncoder
+from clearclip.methods.passes import Passes
 from clearclip.methods.recipes import Recipe
 from clearclip.methods.regions import nearest
 from clearclip.methods.stages.stage import Picture, Stage
@@ -51,6 +52,7 @@ class Segmenter:
         text: text embeddings in place of the model's text tower: a file, an array (C, D) or a mapping of names to vectors, as
             `clearclip.segmentation.text_embeddings.text_embeddings` takes them.
         contrast: words that compete with the classes, as "sky, ground"; what they win becomes "background" (arXiv 2407.05061).
+        passes: keeps what the trunk gave, so that another segmenter of the same pictures need not run it again.
 
     Raises `UserError` for unknown recipes, classes that cannot be read, or a model that cannot serve.
 
@@ -76,6 +78,7 @@ class Segmenter:
         norms: bool = False,
         text: Any = None,
         contrast: str | Sequence[str] = (),
+        passes: Passes | None = None,
     ) -> None:
         named = class_names(classes)
         if background and named[0][0] != BACKGROUND:
@@ -90,7 +93,7 @@ class Segmenter:
             raise UserError("a threshold turns pixels into background, so it needs background=True.")
         methods = [recipe] if isinstance(recipe, (str, Recipe)) else list(recipe)
         self.model, self.threshold, self.batch_size, self.norms = as_backbone(model), threshold, batch_size, norms
-        self.encoder = DenseEncoder(self.model, methods, proxy)
+        self.encoder = DenseEncoder(self.model, methods, proxy, passes)
         self.windows = windows or Windows.of(self.model)
         refuse_too_large(self.model, min(self.windows.crop, self.windows.short_side))
         self.names, self.prompts = [name for names in named for name in names], prompts

@@ -15,19 +15,25 @@ import numpy as np
 import pytest
 import torch
 from material import labelled, picture_bytes, pictures
+from PIL import Image
 from scipy.io import savemat
 from sweeps import sweep
 from test_bad_checkpoints import Hostile
 from test_bad_pictures import bomb
 
 import analysis
+from analysis.explorer import answers
+from analysis.explorer.answers import Controls, Visit
+from analysis.explorer.pictures import MOST_PIXELS, uploaded
+from analysis.explorer.shelf import Shelf
 from analysis.sweeps import recipe_lists
 from clearclip import datasets
 from clearclip.datasets.context import read_mat
 from clearclip.datasets.labels import BadLabel, read_label
 from clearclip.errors import UserError
 from clearclip.models.checkpoint import read_state_dict
-from clearclip.pictures import BadImage, find_images, read_image
+from clearclip.models.load import load
+from clearclip.pictures import BadImage, find_images, pixel_limit, read_image
 from clearclip.runs import results
 from clearclip.segmentation.text import class_names, templates
 from figures.catalogue import ENTRIES
@@ -219,3 +225,21 @@ def test_the_page_says_what_is_tested_here():
     for word in ("weights_only", "safetensors", "bomb", ".nc", "index.html", "<script>", "JSON", "loadmat"):
         assert word in text
     assert "SECURITY.md" in (root / "README.md").read_text("utf-8")
+
+
+def test_a_visitor_of_the_explorer_owns_nothing(tmp_path, monkeypatch):
+    """A name of a class that is a script, names of models that are files, and an upload that is a bomb."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    loaders = {"clip_tiny": lambda: load("clip_tiny", device="cpu")}
+    shelf, visit = Shelf(loaders, tmp_path / "texts", others=load), Visit(Image.new("RGB", (64, 64)), "mine")
+    html = answers.segment(shelf, visit, Controls("clip_tiny", side=64, classes=f'{SCRIPT}, "><img onerror=x>'))
+    assert "<script" not in html and "<img onerror" not in html and "&lt;script&gt;" in html
+    secret = torchscript(tmp_path / "secret.pt", Hostile())
+    for name in ("open_clip:ViT-B-16/FILE", "dino_tiny:FILE", "x=dino_tiny:FILE", "timm:FILE", "transformers:FILE"):
+        with pytest.raises(UserError):
+            shelf.model(name.replace("FILE", str(secret)))
+    upload = tmp_path / "upload.png"
+    upload.write_bytes(bomb(8000, 8000))
+    with pixel_limit(MOST_PIXELS), pytest.raises(BadImage, match="pixels"):
+        uploaded(upload)
+    assert not upload.exists()
