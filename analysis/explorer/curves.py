@@ -65,7 +65,8 @@ def _drawn(seen: Pass) -> tuple[str, list[tuple[float, float, float, float]]]:
     }
     values = views.curves(seen)
     with style(), plt.rc_context({**colors, **ticks, **plain, "grid.alpha": 0.35}):
-        figure = Figure(figsize=(3.6, 2.7), layout="none")  # working out a layout takes longer than all the rest
+        figure = Figure(figsize=(3.6, 2.7))
+        figure.set_layout_engine("none")  # working out a layout takes longer than all the rest
         panels = figure.subplots(len(views.CURVES), sharex=True, gridspec_kw=MARGINS)
         for panel, name in zip(panels, views.CURVES, strict=True):
             draw_layers(panel, values[name])

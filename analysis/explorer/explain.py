@@ -138,9 +138,10 @@ def board(
         share = (results[which.name].labels != results[WITHOUT].labels).mean()
         changed = f"<p class=note>Without {escape(', '.join(map(str, off)))} {share:.0%} of the pixels have another label.</p>"
     model, why = escape(seen.model.name), reason(taken, seen.patch(at))
+    title = f"{model} <small>{escape(method_label(name))}{about(seen)}</small>"
     return (
-        f'<section class="board explained" aria-label="{model}: why a patch has its label"><h2>{model} <small>{escape(method_label(name))}{about(seen)}'
-        f"</small></h2>{segments.legend(results[which.name].classes)}"
+        f'<section class="board explained" aria-label="{model}: why a patch has its label"><h2>{title}</h2>'
+        f"{segments.legend(results[which.name].classes)}"
         f'<div class="split"><div>{maps}{changed}</div>{bars(taken, why, off)}</div></section>'
     )
 
