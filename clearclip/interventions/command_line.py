@@ -18,7 +18,6 @@ from clearclip.models.names import SHIPPED
 from clearclip.pictures import photographs
 
 SCENES = 16  # drawn ones, for the small models that know nothing else
-NEURONS = 10  # that a register takes over
 
 
 def with_interventions(
@@ -45,7 +44,7 @@ def with_interventions(
             model = load()
             own: list[Change] = list(changes)
             if registers:
-                own.append(Registers(registers, find_register_neurons(model, _pictures(model), NEURONS)))
+                own.append(Registers(registers, find_register_neurons(model, _pictures(model))))
             return intervene(model, own, f"{model.name} {label}")
 
         return loader
