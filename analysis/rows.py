@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from analysis.attribution import maps as attribution
+from analysis.attribution import peak_tables
 from analysis.attribution import run as components
 from analysis.probes import attention, feature_maps, label_maps, pca, similarity
 from analysis.probes import table as statistics
@@ -31,6 +32,7 @@ TIDY: dict[str, Callable[[xr.Dataset], pd.DataFrame]] = {  # of `FORMATS` → th
     "similarity": similarity.tidy,
     "attribution": attribution.tidy,
     "components": components.tidy,
+    "peaks": peak_tables.tidy,
     "texts of heads": textspan.tidy,
     "head prototypes": prototypes.tidy,
 }

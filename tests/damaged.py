@@ -10,6 +10,7 @@ from sweeps import sweep
 
 import clearclip
 from analysis import attribute, collect, worth
+from analysis.attribution.peaks import measure as measure_peaks
 from analysis.probes.attention import token_attention
 from analysis.probes.feature_maps import feature_maps
 from analysis.probes.images import pictures
@@ -35,6 +36,7 @@ DOORS = {
     "similarity": "analysis.similarity",
     "attribution": "analysis.attribution",
     "components": "analysis.components",
+    "peaks": "analysis.peaks",
 }
 
 
@@ -61,6 +63,7 @@ def results_of_all_kinds() -> dict[str, xr.Dataset]:
         "similarity": similarity_maps(model, photos, (0.5, 0.5), [5, 6]).isel(small),
         "attribution": attribute(model, photos, "cat, sky", recipe="clearclip", prompts="photo").isel(small),
         "components": worth(model, scenes, "clearclip", prompts="photo", progress=False).isel({"class": slice(3)}),
+        "peaks": measure_peaks(model, photos).isel(small),
     }
 
 

@@ -32,7 +32,10 @@ READERS = {
     "attention": lambda path: results.read(path, "attention"),
     "feature maps": RUNS["featuremaps"].read,
     "PCA maps": lambda path: results.read(path, "PCA maps"),
-    **{kind: lambda path, kind=kind: results.read(path, kind) for kind in ("similarity", "attribution", "components")},
+    **{
+        kind: lambda path, kind=kind: results.read(path, kind)
+        for kind in ("similarity", "attribution", "components", "peaks")
+    },
 }
 
 

@@ -18,6 +18,7 @@ from analysis.plots.method_bars import compare
 from analysis.plots.miou_lines import layers, prototypes
 from analysis.plots.norm_bars import norms_and_miou
 from analysis.plots.pca_maps import pca
+from analysis.plots.peak_panels import peaks
 from analysis.plots.similarity_maps import similarity
 from analysis.plots.text_tables import textspan
 from analysis.plots.token_lines import tokens
@@ -42,6 +43,7 @@ __all__ = [
     "norms",
     "norms_and_miou",
     "pca",
+    "peaks",
     "prototype_heads",
     "prototypes",
     "similarity",

@@ -9,7 +9,7 @@ import torch._dynamo
 from torch import Tensor, nn
 
 from clearclip.errors import UserError, refuse_repeated
-from clearclip.models.block import FEATURES
+from clearclip.models.block import FEATURES, OUTPUT
 from clearclip.models.wrap import ModelLike, as_backbone
 
 T = TypeVar("T")
@@ -23,8 +23,9 @@ class Probe(Generic[T]):
     """Reads feature maps of chosen layers while the model runs; the model is left as it was, also after an exception.
 
     Each map (B, tokens, channels), CLS and registers included, is handed to `reduce` the moment it exists, and what
-    that returns is kept; without `reduce` the maps themselves are kept if `keep=True`. Works in eager mode, autocast,
-    inference mode and with `torch.compile` (what was compiled is compiled anew, and each site then ends a graph).
+    that returns is kept; without `reduce` the maps themselves are kept if `keep=True`. With `outputs` what the blocks hand
+    on is read as well, as X_out. Works in eager mode, autocast, inference mode and with `torch.compile` (what was compiled
+    is compiled anew, and each site then ends a graph).
     The sites are those of paper eq. 2, see `clearclip.models.block`.
 
     Raises `UserError` for layers or features that do not exist, `SiteSilentError` when a requested site stays silent.
@@ -45,6 +46,7 @@ class Probe(Generic[T]):
         features: Sequence[str] = FEATURES,
         reduce: Callable[[Tensor], T] | None = None,
         keep: bool = False,
+        outputs: bool = False,
     ) -> None:
         if (reduce is None) != keep:
             raise UserError("a probe needs either reduce=function or keep=True, so that no map is held by accident.")
@@ -53,7 +55,8 @@ class Probe(Generic[T]):
             raise UserError(f"features {unknown}: choose from {', '.join(FEATURES)}.")
         refuse_repeated("features", features)
         self.model = as_backbone(model)
-        self.sites = [(layer, feature) for layer in self.model.layers(layers) for feature in features]
+        read = [*features, OUTPUT] if outputs else features
+        self.sites = [(layer, feature) for layer in self.model.layers(layers) for feature in read]
         self._reduce = reduce
         self._results: dict[tuple[int, str], T] = {}
         self._owed = True  # whether leaving the probe without results is an error

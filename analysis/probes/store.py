@@ -34,6 +34,7 @@ MAPS = {  # the variable of a Dataset of maps → what its format is called
     "attribution": "attribution",
     "feature_map": "feature maps",
     "pca": "PCA maps",
+    "peak": "peaks",
     "similarity": "similarity",
 }
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from clearclip.errors import UserError
 
 FEATURES = ("X_res", "X_attn", "X_sum")
+OUTPUT = "X_out"  # what a block hands on, X_sum + FFN: the next block's X_res
 
 
 class Site(NamedTuple):
@@ -89,8 +90,8 @@ class Block(ABC):
             )
 
     def site(self, feature: str) -> tuple[nn.Module, str]:
-        """The module to hook for a feature, and whether its "input" or its "output" is the map."""
-        place = self.sites[feature]
+        """The module to hook for a feature or `OUTPUT`, and whether its "input" or its "output" is the map."""
+        place = Site("", "output") if feature == OUTPUT else self.sites[feature]
         return self.module.get_submodule(place.module), place.end
 
     @property

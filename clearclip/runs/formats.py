@@ -160,6 +160,7 @@ COMPONENTS = {
 SITES = ("model", "image", "layer", "feature", "tokens")
 CHANNELS, TOKENS = ("model", "layer", "feature", "tokens", "channel"), ("model", "layer", "feature", "tokens", "token")
 CELLS = ("model", "dataset", "recipe")
+RANKED = ("model", "image", "layer", "feature", "rank")
 MAPS = ("model", "dataset", "layer", "feature", "similarity")
 HEADS, OF_HEADS = ("model", "layer", "head"), ("model", "dataset", "layer", "head", "similarity")
 PHOTO = Variable(("model", "image", "y", "x", "rgb"), PIXEL)
@@ -330,6 +331,35 @@ FORMATS = {  # what the attribute `format` calls it → the kind
             "photo": PHOTO,
         },
         ABOUT_MODEL | ABOUT_PICTURES | {"query": Variable(("model",), TEXT)} | QUERY,
+        attributes=EVERY | PICTURES,
+    ),
+    "peaks": Format(
+        "peaks",
+        ("analysis.peaks",),
+        ("data_vars", "peak"),
+        IMAGES
+        | {"feature": Values("U", names=("X_res", "X_attn", "X_sum", "X_out"), complete=True), "rank": FROM_1}
+        | {"component": Values("U", names=("embedding", "attention", "ffn", "bias", "intervention"), complete=True)}
+        | {"head": FROM_1, "top": FROM_1},
+        ("model", "image", "layer", "feature", "rank", "component", "head", "top", "y", "x", "rgb"),
+        {
+            "peak": Variable(RANKED, NUMBER, "model units", filled=True),
+            **dict.fromkeys(("peak_channel", "peak_token", "peak_row", "peak_column"), Variable(RANKED, SIZE, "1")),
+            "peak_share": Variable(RANKED, SHARE, "1"),
+            "median": Variable(RANKED[:-1], SIZE, "model units", filled=True),
+            "written": Variable(("model", "image", "layer", "component"), NUMBER, "model units", filled=True),
+            "written_by_head": Variable(("model", "image", "layer", "head"), NUMBER, "model units", filled=True),
+            "neuron_layer": Variable(("model", "top"), Values("iu", 1), "1"),
+            "neuron": Variable(("model", "top"), WHOLE, "1"),
+            "neuron_activation": Variable(("model", "image", "top"), NUMBER, "1", filled=True),
+            "neuron_weight": Variable(("model", "image", "top"), NUMBER, "model units", filled=True),
+            "written_by_neuron": Variable(("model", "image", "top"), NUMBER, "model units", filled=True),
+            "photo": PHOTO,
+        },
+        ABOUT_MODEL
+        | ABOUT_PICTURES
+        | {"asked_layer": Variable(("model",), Values("iu", 1)), "asked_feature": Variable(("model",), TEXT)}
+        | {"among": Variable(("model",), TEXT)},
         attributes=EVERY | PICTURES,
     ),
     "texts of heads": Format(

@@ -24,10 +24,17 @@ COMMANDS = {
     "tokens": ("--map-layer", "3"),
     "featuremaps": ("--layers", "6"),
     "similarity": ("--at", "0.9", "0.1"),
+    "peaks": ("--feature", "X_sum", "--among", "patches"),
     "pca": ("--layers", "1", "6", "--features", "X_attn", "X_sum", "--components", "4"),
     "attention": ("--affinity", "qk", "vv", "--heads", "1", "2", "--query", "0", "1"),
 }
-FORMAT = {"pca": "PCA maps", "featuremaps": "feature maps", "similarity": "similarity", "attention": "attention"}
+FORMAT = {
+    "pca": "PCA maps",
+    "featuremaps": "feature maps",
+    "similarity": "similarity",
+    "attention": "attention",
+    "peaks": "peaks",
+}
 SEVERAL = {"statistics": ("_entropy", "_maximum", "_frobenius_norm", "_channel_dominance")}  # figures of one command
 
 
