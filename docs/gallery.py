@@ -14,7 +14,13 @@ from figures.catalogue import ENTRIES
 
 HERE = Path(__file__).parent
 PICTURES = HERE / "images" / "gallery"
-BESIDE = ("attention", "beta", "compare", "norms")  # commands whose figure is none of the paper's, with --limit 16
+BESIDE = (
+    "attention",
+    "beta",
+    "compare",
+    "norms",
+    "peaks",
+)  # commands whose figure is none of the paper's, with --limit 16
 WIDEST = 1400  # pixels; the page is narrower, and the repository stays small
 
 PAIR = "--model clip_vitb16 --against dino_vitb16 --images coco_stuff:data/coco"

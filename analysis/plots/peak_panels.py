@@ -89,7 +89,8 @@ def _draw_writers(axes: Axes, dataset: xr.Dataset) -> None:
         axes.bar(parts.layer, heights, 0.75, np.where(heights > 0, up, down), color=COMPONENT_STYLE[component]["color"])
         up, down = up + heights.clip(0), down + heights.clip(max=0)
     axes.axhline(0, color="black", linewidth=0.7)
-    axes.margins(y=0.08)
+    axes.use_sticky_edges = False
+    axes.margins(y=0.06)
     layer_axis(axes, parts.layer.values.tolist())
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set_ylabel(f"share of the peak of\n{LABEL[feature]} in layer {layer}")
@@ -109,7 +110,7 @@ def _draw_pictures(axes: Axes, dataset: xr.Dataset) -> None:
         if name == "patch":
             x = left + (float(place.peak_column) + 0.5) / int(dataset["columns"])
             y = top + (float(place.peak_row) + 0.5) / int(dataset["rows"])
-            axes.plot(x, y, "o", mfc="none", mec=MARK, mew=1.4, ms=7)
+            axes.plot(x, y, "o", mfc="none", mec=MARK, mew=1.4, ms=7, clip_on=False)
         axes.text(left + 0.5, top + 1.02, f"{name}, {int(place.peak_channel)}", fontsize=6, ha="center", va="top")
     picture_panel(axes)
     axes.set(xlim=(0, 2.08), ylim=(2.24, 0))
