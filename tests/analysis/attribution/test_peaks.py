@@ -223,11 +223,11 @@ def test_two_models_of_different_depth_stand_in_one_dataset(dataset):
 
 
 def by_hand(channels=(3, 3, 5), tokens=(0, 4, 4)):
-    """Three pictures of a model with CLS: of a peak of 10 the FFN of layer 2 has written 7, neuron 9 alone 4, head 1 2."""
+    """Three pictures of a model with CLS: of a peak of 10 the FFN of layer 2 has written 7, neuron 9 alone 4, head 2 2."""
     shape = (1, 3, 2, 4, 1)
     dims = ("model", "image", "layer", "feature", "rank")
     coords = {"model": ["m"], "image": list("abc"), "layer": [1, 2], "feature": list(MAPS), "rank": [1],
-              "component": list(COMPONENTS), "head": [0, 1], "top": [1], "asked_layer": ("model", [2]),
+              "component": list(COMPONENTS), "head": [1, 2], "top": [1], "asked_layer": ("model", [2]),
               "asked_feature": ("model", ["X_out"]), "among": ("model", ["all"]), "prefix_tokens": ("model", [1])}  # fmt: skip
     values = {name: (dims, np.ones(shape)) for name in ("peak", "peak_row", "peak_column")}
     values["peak_share"] = (dims, np.full(shape, 0.5))
@@ -257,7 +257,7 @@ def test_the_reading_says_where_and_who():
     )
     assert who == (
         "70% of it was written by the FFN of layer 2; the strongest neuron, neuron 9 of layer 2, wrote 40%, and the strongest "
-        "head, head 1 of layer 2, 20%."
+        "head, head 2 of layer 2, 20%."
     )
     assert size == (
         "It holds 50% of its token's squared norm; its magnitude, 10, is 10 times the median of its map and 10 times the peak "
