@@ -23,7 +23,6 @@ DOORS: dict[str, dict[str, str]] = {  # what a command is about → its name →
         "channels": "analysis.channels",
         "norms": "analysis.norms",
         "tokens": "analysis.tokens",
-        "peaks": "analysis.peaks",
         "attention": "analysis.attention",
         "similarity": "analysis.similarity",
         "pca": "analysis.pca",
