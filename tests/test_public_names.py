@@ -19,7 +19,8 @@ NAMES = {
         "BENCHMARKS", "Benchmark", "DRAWN", "Facts", "FolderDataset", "LabelledPictures", "Sample", "as_dataset", "facts",
         "is_dataset", "known", "load", "parse",
     ],
-    "analysis": ["Probe", "STATISTICS", "Statistic", "attention_maps", "collect", "plots", "table"],
+    "analysis": ["Probe", "STATISTICS", "Statistic", "attention_maps", "collect", "collect_shards", "open_parts", "plots",
+                 "table"],
 }  # fmt: skip
 
 
