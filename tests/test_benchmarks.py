@@ -11,6 +11,7 @@ SMALL = {
     "evaluate": ("--model", "clip_tiny", "--photos", "1", "--repeats", "1", "--classes", "3"),
     "memory": ("--images", "1", "2"),
     "probe": ("--model", "dino_tiny", "--batch-sizes", "1", "--repeats", "1", "--only-ours", "--no-bf16"),
+    "scale": ("--pictures", "40", "--batch-size", "8"),
     "recipes": (
         *("--model", "clip_tiny", "--proxy", "dino_tiny", "--image-size", "64", "--batch-size", "1", "--repeats", "1"),
         *("--recipe", "clearclip", "proxyclip", "--no-memory"),

@@ -37,7 +37,7 @@ def spread(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
 
 def spread_name(dataset: xr.Dataset) -> str:
     """What `spread` is, in words."""
-    return "mean ± one standard deviation" if "moment" in dataset.dims else f"{100 * SHARE:.0f} % of the images"
+    return "± one std" if "moment" in dataset.dims else f"{100 * SHARE:.0f} % of the images"
 
 
 def count(values: xr.DataArray) -> int:

@@ -111,6 +111,7 @@ EVERY: dict[str, Attribute] = {"libraries": "text", "created": "text", "command"
 OPTIONAL: dict[str, Attribute] = {
     "options": "object",
     "skipped": "list",
+    "skipped_images": "count",
     "prompts": "text",
     "text_embeddings": "text",
     "text_embeddings_sha256": "text",
