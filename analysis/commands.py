@@ -137,7 +137,7 @@ def statistics(options: StatisticsOptions, measured: Sequence[str] | dict[str, S
         "strict": running.strict,
     }
     if is_stream(options.pictures):
-        from analysis.shards import collection as of_shards
+        from analysis.scale import collection as of_shards
 
         (source,) = options.pictures.images
         return of_shards.collect_models(models, source, measured, parts_of(output), limit=running.limit, **how)

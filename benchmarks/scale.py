@@ -21,7 +21,7 @@ from webdataset import ShardWriter
 
 import analysis
 import clearclip
-from analysis.shards.collection import PART
+from analysis.scale.collection import PART
 from clearclip.datasets.drawn.scenes import Scenes
 
 SIZE = 64  # pixels

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 import clearclip
-from analysis.shards.collection import collect_shards
-from analysis.shards.sources import Example, Shards
+from analysis.scale.collection import collect_shards
+from analysis.scale.sources import Example, Shards
 from clearclip import cli
 from clearclip.runs import results
 from clearclip.runs.processes import processes

@@ -44,8 +44,8 @@ SCENES, SCENE_SIZE = 48, 128  # how many are drawn, and how large
 
 
 STREAMED = {  # what stands before the colon of a source that is streamed → the module that knows it
-    "webdataset": "analysis.shards.tars",
-    "hf": "analysis.shards.huggingface",
+    "webdataset": "analysis.scale.tars",
+    "hf": "analysis.scale.huggingface",
 }
 
 Picture = Entry[Image.Image]

@@ -14,8 +14,8 @@ from streams import BROKEN, LENGTHS, STATISTICS, Drawn, measure
 
 import clearclip
 from analysis.probes.collection import collect
-from analysis.shards import collection
-from analysis.shards.parts import open_parts
+from analysis.scale import collection
+from analysis.scale.parts import open_parts
 from clearclip.errors import UserError
 from clearclip.runs import results
 from clearclip.runs.processes import Processes

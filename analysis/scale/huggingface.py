@@ -14,7 +14,7 @@ from typing import Any
 import fsspec
 from datasets import Image, IterableDataset, load_dataset_builder
 
-from analysis.shards.sources import Example, Shards, printable
+from analysis.scale.sources import Example, Shards, printable
 from clearclip.errors import UserError
 from clearclip.messages import kind
 

@@ -18,10 +18,10 @@ import clearclip
 from analysis.probes import store
 from analysis.probes.collection import collect
 from analysis.probes.images import pictures
-from analysis.shards import tars
-from analysis.shards.collection import collect_shards
-from analysis.shards.parts import open_parts
-from analysis.shards.sources import shards
+from analysis.scale import tars
+from analysis.scale.collection import collect_shards
+from analysis.scale.parts import open_parts
+from analysis.scale.sources import shards
 from clearclip.errors import UserError
 from clearclip.pictures import BadImage
 
@@ -200,6 +200,6 @@ def test_other_commands_say_that_they_take_no_stream(written):
 
 
 def test_a_missing_library_says_which_extra_brings_it(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "analysis.shards.tars", None)
+    monkeypatch.setitem(__import__("sys").modules, "analysis.scale.tars", None)
     with pytest.raises(UserError, match=r"needs the analysis\.shards\.tars library: .*clearclip-analysis\[scale\]"):
         shards("webdataset:a.tar")

@@ -25,9 +25,9 @@ from analysis.probes.collection import named, with_model
 from analysis.probes.collector import Collector
 from analysis.probes.images import Picture
 from analysis.probes.statistics import FIGURE_4, Statistic
-from analysis.shards import sources, summary
-from analysis.shards.parts import Folder, Part, cut
-from analysis.shards.sources import Shards
+from analysis.scale import sources, summary
+from analysis.scale.parts import Folder, Part, cut
+from analysis.scale.sources import Shards
 from clearclip.errors import UserError
 from clearclip.models.backbone import Backbone
 from clearclip.models.block import FEATURES
@@ -61,7 +61,7 @@ def collect_shards(
 
     Args:
         model: what `clearclip.load` gives, a live module, or a name.
-        source: as for `analysis.shards.sources.shards`, or `Shards` of your own.
+        source: as for `analysis.scale.sources.shards`, or `Shards` of your own.
         folder: where the values of single pictures are written as they come, for `analysis.open_parts`. If parts of the same
             run are there already, it continues behind them.
         statistics, layers, features, image_size, batch_size, strict, progress: as for `analysis.collect`.

@@ -8,9 +8,9 @@ pytest.importorskip("pyarrow", reason="streams are an optional extra")
 from streams import png
 
 import clearclip
-from analysis.shards.collection import collect_shards
-from analysis.shards.parts import open_parts
-from analysis.shards.sources import shards
+from analysis.scale.collection import collect_shards
+from analysis.scale.parts import open_parts
+from analysis.scale.sources import shards
 from clearclip.errors import UserError
 from clearclip.pictures import BadImage
 

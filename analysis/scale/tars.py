@@ -18,7 +18,7 @@ from webdataset.gopen import gopen
 from webdataset.shardlists import expand_urls
 from webdataset.tariterators import base_plus_ext
 
-from analysis.shards.sources import Example, Shards, printable
+from analysis.scale.sources import Example, Shards, printable
 from clearclip.contents import stamp
 from clearclip.errors import UserError, refuse_repeated
 from clearclip.pictures import picture_suffixes

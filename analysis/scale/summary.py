@@ -12,8 +12,8 @@ import xarray as xr
 from analysis.probes.collector import TOKEN_CHOICES, Collector
 from analysis.probes.over_images import MOMENTS
 from analysis.probes.store import SUM
-from analysis.shards.parts import POWERS, Folder, Sums
-from analysis.shards.sources import Shards
+from analysis.scale.parts import POWERS, Folder, Sums
+from analysis.scale.sources import Shards
 from clearclip.errors import UserError
 from clearclip.runs import results
 from clearclip.runs.exact_sum import ExactSum

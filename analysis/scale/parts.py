@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 import xarray as xr
 
 from analysis.probes.store import SUM
-from analysis.shards.sources import Example
+from analysis.scale.sources import Example
 from clearclip import outputs
 from clearclip.errors import UserError
 from clearclip.models.checkpoint import file_digest
