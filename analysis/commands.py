@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from clearclip import outputs
 from clearclip.cli import Models, Result, Running, dataset_file, facts, loaders, of_view
@@ -34,7 +34,8 @@ class Pictures:
 
     images: tuple[str, ...] = ()
     """Folders of pictures (searched recursively), single files, a benchmark such as voc21:data/voc, photographs
-    (scikit-image's) or scenes (drawn); by default photographs, and both for the two models that come with the package."""
+    (scikit-image's) or scenes (drawn); by default photographs, and both for the two models that come with the package. Statistics
+    also take one stream of any length, webdataset:data/train-{000..099}.tar or hf:NAME:SPLIT."""
     image_size: int | None = None
     """Side in pixels; by default the weights' own. 448 is the segmentation protocol's."""
 
@@ -129,19 +130,30 @@ def listed(models: Models, pictures: Pictures, running: Running) -> list[Picture
 
 
 def statistics(options: StatisticsOptions, measured: Sequence[str] | dict[str, Statistic]) -> xr.Dataset:
-    """One Dataset of these statistics over all models."""
+    """One Dataset of these statistics over all models; of a stream, its parts go into a folder beside the Dataset."""
     from analysis.probes.collection import collect_models
+    from clearclip.runs.unfinished_files import parts_of
 
-    return collect_models(
-        loaders(options.models, options.running),
-        listed(options.models, options.pictures, options.running),
-        measured,
-        dataset_file(options.result),
-        layers=options.layers.layers or None,
-        image_size=options.pictures.image_size,
-        batch_size=options.running.batch_size,
-        strict=options.running.strict,
-    )
+    models, running, output = loaders(options.models, options.running), options.running, dataset_file(options.result)
+    how: dict[str, Any] = {
+        "layers": options.layers.layers or None,
+        "image_size": options.pictures.image_size,
+        "batch_size": running.batch_size,
+        "strict": running.strict,
+    }
+    if is_stream(options.pictures):
+        from analysis.scale import collection as of_shards
+
+        (source,) = options.pictures.images
+        return of_shards.collect_models(models, source, measured, parts_of(output), limit=running.limit, **how)
+    return collect_models(models, listed(options.models, options.pictures, running), measured, output, **how)
+
+
+def is_stream(pictures: Pictures) -> bool:
+    """Whether a stream is named, which goes alone: other sources are listed beforehand."""
+    from analysis.probes.images import is_streamed
+
+    return len(pictures.images) == 1 and is_streamed(pictures.images[0])
 
 
 def each_model(options: PicturesOptions, measure: Callable[[Backbone, list[Picture]], xr.Dataset]) -> xr.Dataset:
@@ -261,7 +273,7 @@ def present_statistics(
         ],
         rows=tidy,
         draw=drawings if len(drawings) > 1 else next(iter(drawings.values())),
-        same_pictures=same_pictures,
+        same_pictures=None if is_stream(options.pictures) else same_pictures,  # a stream goes over its own parts again
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import xarray as xr
 
+from analysis.probes import over_images
 from analysis.probes.attention import patches_covered
 from analysis.probes.feature_maps import peaks
 from clearclip.errors import UserError
@@ -46,10 +47,13 @@ def table(dataset: xr.Dataset, tokens: str = "patches") -> pd.DataFrame:
         return covered.mean("image").to_series().unstack("head").dropna(how="all")
     if kind == "feature maps" and "feature_map" in measures:
         return peaks(dataset.feature_map).set_index(["model", "image", "layer", "feature", "rank"])
-    measured = {str(name): values for name, values in dataset.data_vars.items() if "image" in values.dims}
-    if kind == "statistics" and measured:
+    measured = {
+        str(name): values for name, values in dataset.data_vars.items() if {"image", "moment"} & set(values.dims)
+    }
+    if kind in ("statistics", "stream statistics") and measured:
         if tokens not in dataset.tokens.values:
             raise UserError(f"tokens {tokens!r}: the Dataset has {', '.join(map(str, dataset.tokens.values))}.")
-        means = xr.Dataset(measured).sel(tokens=tokens, drop=True).mean("image").reset_coords(drop=True)
+        means = xr.Dataset({name: over_images.mean(values) for name, values in measured.items()})
+        means = means.sel(tokens=tokens, drop=True).reset_coords(drop=True)
         return means.to_dataframe(dim_order=["model", "layer", "feature"]).dropna(how="all")
     raise UserError(f"a Dataset with dimensions {', '.join(map(str, dataset.dims))} is none that has a table here.")

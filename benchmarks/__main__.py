@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from benchmarks import attribution, evaluate, explore, memory, probe, recipes, throughput
+from benchmarks import attribution, evaluate, explore, memory, probe, recipes, scale, throughput
 from benchmarks.common import Row, about, read, table, worse, write
 
 STORED = Path(__file__).parents[1] / "docs" / "benchmarks.json"
@@ -23,6 +23,7 @@ SHORT: dict[ModuleType, str] = {  # what each is run with here, so that all of t
     memory: "--images 50 1000",
     recipes: "--repeats 3 --no-memory --recipe maskclip sclip naclip proxyclip sc_clip lposs",
     evaluate: "--photos 4 --repeats 3",
+    scale: "--pictures 2000",
     throughput: "--photos 4 --repeats 2 --classes 21",
 }
 PAGE = """# Benchmarks

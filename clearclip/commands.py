@@ -138,9 +138,9 @@ def print_origin(dataset: xr.Dataset) -> None:
             print(f"{model}: RANDOM WEIGHTS, numbers say nothing about a trained model")
     for model, name in shipped_models(dataset).items():
         print(about_shipped(model, name))
-    skipped = json.loads(dataset.attrs.get("skipped", "[]"))
+    skipped = dataset.attrs.get("skipped_images", len(json.loads(dataset.attrs.get("skipped", "[]"))))
     if skipped:
-        print(f"skipped {len(skipped)} pictures that could not be used")
+        print(f"skipped {skipped} pictures that could not be used")
 
 
 def about_shipped(model: str, name: str) -> str:

@@ -10,7 +10,12 @@ from json import JSONDecodeError
 from clearclip.errors import UserError
 
 OURS = ("analysis", "clearclip", "figures")
-EXTRAS = {"transformers": "blip"}  # modules that only an extra of the installation brings
+EXTRAS = {
+    "transformers": "blip",
+    "webdataset": "scale",
+    "datasets": "scale",
+    "pyarrow": "scale",
+}  # modules that only an extra of the installation brings
 READERS = (
     "h5netcdf",
     "h5py",

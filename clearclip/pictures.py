@@ -1,11 +1,13 @@
 """Reading pictures: whatever file a person has becomes an upright RGB image."""
 
+import io
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -37,11 +39,31 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
     >>> read_image(files("skimage.data") / "astronaut.png").size
     (512, 512)
     """
+    return _picture(os.fspath(path), partial(_regular, path))
+
+
+def decode_image(content: bytes, name: str) -> Image.Image:
+    """A picture from the bytes of a file, by the rules of `read_image`; `name` is what messages call it.
+
+    >>> decode_image(b"no picture", "a.png")
+    Traceback (most recent call last):
+    clearclip.pictures.BadImage: a.png: no picture that Pillow can read
+    """
+    return _picture(name, partial(io.BytesIO, content))
+
+
+@contextmanager
+def _regular(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    if Path(path).exists() and not Path(path).is_file():  # reading a pipe would wait forever
+        raise ValueError("not a regular file")
+    with opened(path) as file:
+        yield file
+
+
+def _picture(name: str, file_of: Callable[[], AbstractContextManager[BinaryIO]]) -> Image.Image:
     try:
-        if Path(path).exists() and not Path(path).is_file():  # reading a pipe would wait forever
-            raise ValueError("not a regular file")
         # by file object: opened by path, Pillow maps uncompressed TIFF into memory with turned sides exchanged
-        with opened(path) as file, Image.open(file, formats=raster_formats()) as image:
+        with file_of() as file, Image.open(file, formats=raster_formats()) as image:
             if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
                 raise Image.DecompressionBombError(
                     f"{image.width}×{image.height} are more than {Image.MAX_IMAGE_PIXELS} pixels"
@@ -51,10 +73,10 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
         reason = "no picture that Pillow can read" if isinstance(error, Image.UnidentifiedImageError) else str(error)
         if isinstance(error, Image.DecompressionBombError):
             reason += "; clearclip segment reads larger pictures with --max-pixels"
-        raise BadImage(f"{os.fspath(path)}: {reason or type(error).__name__}") from error
+        raise BadImage(f"{name}: {reason or type(error).__name__}") from error
     width, height = picture.size
     if max(width, height) > LONGEST_STRIP * min(width, height):
-        raise BadImage(f"{os.fspath(path)}: {width}×{height} is a strip thinner than 1:{LONGEST_STRIP}")
+        raise BadImage(f"{name}: {width}×{height} is a strip thinner than 1:{LONGEST_STRIP}")
     return picture
 
 
@@ -111,6 +133,16 @@ def raster_formats() -> tuple[str, ...]:
     return tuple(form for form in Image.ID if form in Image.OPEN and form not in NOT_PICTURES)
 
 
+def picture_suffixes() -> set[str]:
+    """How the names of pictures end, in lower case.
+
+    >>> ".jpg" in picture_suffixes(), ".pdf" in picture_suffixes()
+    (True, False)
+    """
+    formats = raster_formats()
+    return {suffix for suffix, form in Image.registered_extensions().items() if form in formats}
+
+
 def find_images(folder: str | os.PathLike[str]) -> list[Path]:
     """All pictures below a folder, in the order of their names; hidden files and linked folders are passed over.
 
@@ -123,8 +155,7 @@ def find_images(folder: str | os.PathLike[str]) -> list[Path]:
         return [root]
     if not root.is_dir():
         raise UserError(f"{root}: no such file or folder. Name a folder with pictures, or single files.")
-    formats = raster_formats()
-    suffixes = {suffix for suffix, form in Image.registered_extensions().items() if form in formats}
+    suffixes = picture_suffixes()
     files = sorted(_walk(root, suffixes), key=lambda path: path.relative_to(root).as_posix())
     if not files:
         raise UserError(

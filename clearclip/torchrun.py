@@ -21,6 +21,16 @@ def place(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
     return int(environment["RANK"]), int(environment["WORLD_SIZE"])
 
 
+def restarts(environment: Mapping[str, str] = os.environ) -> int:
+    """How often torchrun has started these processes again, after one of them was lost (`--max-restarts`).
+
+    >>> restarts({"TORCHELASTIC_RESTART_COUNT": "1"}), restarts({})
+    (1, 0)
+    """
+    count = environment.get("TORCHELASTIC_RESTART_COUNT", "")
+    return int(count) if count.isdecimal() else 0
+
+
 def missing(environment: Mapping[str, str] = os.environ) -> list[str]:
     """Which of torchrun's variables are not there, or not the numbers that they should be.
 

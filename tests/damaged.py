@@ -1,11 +1,14 @@
 """Small Datasets of every kind, and what can be wrong with a file that is said to hold one."""
 
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import h5py
 import numpy as np
 import xarray as xr
+from streams import Drawn
+from streams import measure as measure_stream
 from sweeps import sweep
 
 import clearclip
@@ -25,6 +28,7 @@ from clearclip.runs.formats import FORMATS
 
 DOORS = {
     "statistics": "analysis.entropy",
+    "stream statistics": "analysis.entropy",
     "label maps": "analysis.maps",
     "sweep": "analysis.ablation",
     "prototypes": "analysis.prototypes",
@@ -50,6 +54,7 @@ def results_of_all_kinds() -> dict[str, xr.Dataset]:
     small = {"x": slice(None, None, 56), "y": slice(None, None, 56)}  # of the photo
     return {
         "statistics": collect(model, photos, layers=[5, 6], progress=False),
+        "stream statistics": streamed(),
         "label maps": label_maps(model, scenes, list(scenes.classes), ["clip", "clearclip"], prompts="photo"),
         "sweep": sweep(recipe_lists.ablation(), ("clip_tiny",), ("scenes",), norms=True),
         "prototypes": measure(model, scenes, layers=[5, 6], short_side=32, progress=False),
@@ -65,6 +70,12 @@ def results_of_all_kinds() -> dict[str, xr.Dataset]:
         "components": worth(model, scenes, "clearclip", prompts="photo", progress=False).isel({"class": slice(3)}),
         "peaks": measure_peaks(model, photos).isel(small),
     }
+
+
+def streamed() -> xr.Dataset:
+    """Statistics of a stream, whose parts are not kept."""
+    with tempfile.TemporaryDirectory() as folder:
+        return measure_stream(Drawn(), folder, layers=[5, 6])
 
 
 # what can be wrong with a Dataset -----------------------------------------------------------------------------------

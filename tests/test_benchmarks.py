@@ -17,6 +17,7 @@ SMALL = {
     "explore": "--beside dino_tiny --image-size 64 --repeats 1",
     "memory": "--images 1 2",
     "probe": "--model dino_tiny --batch-sizes 1 --repeats 1 --only-ours --no-bf16",
+    "scale": "--pictures 40 --batch-size 8",
     "recipes": (
         "--model clip_tiny --proxy dino_tiny --image-size 64 --batch-size 1 --repeats 1 --no-memory "
         "--recipe clearclip proxyclip"

@@ -12,6 +12,7 @@ from damaged import DOORS, altered, results_of_all_kinds, spoiled
 
 import clearclip
 from analysis import collect, read_rows, table
+from analysis.probes import store
 from analysis.probes.images import pictures
 from analysis.probes.similarity import similarity_maps
 from analysis.textspan import table as text_table
@@ -24,6 +25,7 @@ from figures.runs import RUNS
 ROOT = Path(__file__).parents[1]
 READERS = {
     "statistics": RUNS["statistics"].read,
+    "stream statistics": store.read,
     "label maps": RUNS["maps_fig7"].read,
     "sweep": RUNS["ablation"].read,
     "prototypes": RUNS["prototypes"].read,

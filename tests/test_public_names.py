@@ -20,8 +20,8 @@ NAMES = {
         "is_dataset", "known", "load", "parse",
     ],
     "analysis": [
-        "Probe", "STATISTICS", "Statistic", "TokenShards", "attention_maps", "attribute", "collect", "export_tokens", "plots",
-        "read_rows", "table", "worth",
+        "Probe", "STATISTICS", "Statistic", "TokenShards", "attention_maps", "attribute", "collect", "collect_shards",
+        "export_tokens", "open_parts", "plots", "read_rows", "table", "worth",
     ],
 }  # fmt: skip
 

@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from analysis.plots.style import PUBLISHED, PUBLISHED_STYLE, SMALL_PRINT, Look
+from analysis.probes.over_images import spread_name
 from analysis.sweeps.labels import dataset_label
 from clearclip.evaluation.protocol import of_dataset
 from clearclip.runs import results
@@ -92,7 +93,7 @@ def statistics_caption(figure: Figure, dataset: xr.Dataset, tokens: str, band: b
     sizes = ", ".join(map(str, sorted({int(size) for size in np.atleast_1d(dataset.image_size)})))
     images = dataset.attrs["images"]
     parts = [f"mean over {images} images at {sizes} px", TOKENS[tokens]]
-    parts += ["band: 80 % of the images"] if band and images > 1 else []
+    parts += [f"band: {spread_name(dataset)}"] if band and images > 1 else []
     small_print(figure, " · ".join(parts), shipped(dataset))
 
 

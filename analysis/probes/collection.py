@@ -73,7 +73,7 @@ def collect(
     model = as_backbone(model)
     pictures = image_source.pictures(images, limit)
     measurement = Collector(
-        model, pictures, _named(statistics), model.layers(layers), tuple(features), image_size, batch_size
+        model, pictures, named(statistics), model.layers(layers), tuple(features), image_size, batch_size
     )
     if shard is not None:
         group = Processes(*shard)
@@ -126,26 +126,32 @@ def result(
 def describe_model(
     dataset: xr.Dataset, model: Backbone, image_size: int | None, pictures: Sequence[Picture]
 ) -> xr.Dataset:
-    """Add where the numbers of one model come from: coordinates along `model`, attributes for the whole."""
-    rows, columns = model.grid(image_size)
-    about = results.about_model(model) | {
-        "image_size": model.image_size if image_size is None else image_size,
-        "rows": rows,
-        "columns": columns,
-    }
+    """Add where the numbers of one model come from: coordinates along `model` and `image`, attributes for the whole."""
     sources = {picture.name: picture.source for picture in pictures}
-    dataset = dataset.assign_coords({name: ("model", [value]) for name, value in about.items()})
+    dataset = with_model(dataset, model, image_size)
     dataset = dataset.assign_coords(source=("image", [sources[name] for name in dataset.image.values.tolist()]))
-    if "layer" in dataset.dims:
-        dataset = dataset.sortby("layer")  # whatever order the layers were asked for in, the last is the last
-        dataset.layer.attrs = {"long_name": "layer", "units": "1"}
     sha256 = dataset.attrs.get("image_list_sha256") or digest_now(pictures)  # a run knows what it has read
     used = {"images": dataset.sizes["image"], "image_list_sha256": sha256}
     dataset.attrs = {**dataset.attrs, **used, **results.provenance()}
     return dataset
 
 
-def _named(statistics: Sequence[str] | dict[str, Statistic]) -> dict[str, Statistic]:
+def with_model(dataset: xr.Dataset, model: Backbone, image_size: int | None) -> xr.Dataset:
+    """Add coordinates along `model`, and sort the layers."""
+    rows, columns = model.grid(image_size)
+    about = results.about_model(model) | {
+        "image_size": model.image_size if image_size is None else image_size,
+        "rows": rows,
+        "columns": columns,
+    }
+    dataset = dataset.assign_coords({name: ("model", [value]) for name, value in about.items()})
+    if "layer" in dataset.dims:
+        dataset = dataset.sortby("layer")  # whatever order the layers were asked for in, the last is the last
+        dataset.layer.attrs = {"long_name": "layer", "units": "1"}
+    return dataset
+
+
+def named(statistics: Sequence[str] | dict[str, Statistic]) -> dict[str, Statistic]:
     """Statistics with their names; `UserError` for an unknown one."""
     if isinstance(statistics, dict):
         return statistics

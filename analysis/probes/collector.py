@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from analysis.probes import store
 from analysis.probes.images import Picture
 from analysis.probes.probe import Probe
 from analysis.probes.statistics import NORMS, Statistic
+from analysis.probes.summaries import Starts
 from clearclip.entries import digest, list_digest
 from clearclip.models.backbone import Backbone
 from clearclip.models.finite import feature_sites, require_finite
@@ -60,10 +62,12 @@ class Collector(Measurement[Decoded, Total]):
         model.grid(image_size)  # refuses a size that is not a multiple of the patch before anything runs
         refuse_too_large(model, image_size, min(batch_size, len(pictures)))
         self.transform = model.transform(image_size)
-        self.probe = Probe(model, layers, features, reduce=self._summaries)
         self.summaries = {name: statistic.summary for name, statistic in statistics.items()}
         prefix = model.prefix_tokens  # patches and all tokens start at these; at one where they are the same
         self.starts = (prefix, 0) if prefix else (0,)
+        needed = [NORMS, *(summary.summarise for summary in self.summaries.values())]
+        # not by a method: probe and collector would know each other, and keep the pictures until Python looks for such pairs
+        self.probe = Probe(model, layers, features, reduce=partial(summaries, needed=needed, starts=self.starts))
         shape = (len(pictures), len(layers), len(features), len(TOKEN_CHOICES))
         # allocated at once: small arrays that come one by one between large ones would let the heap grow
         self.positions = np.zeros(len(pictures), np.int64)
@@ -133,11 +137,6 @@ class Collector(Measurement[Decoded, Total]):
     def _by_site(self, values: Tensor) -> Tensor:
         return values.unflatten(1, (len(self.layers), len(self.features)))
 
-    def _summaries(self, x: Tensor) -> dict[Callable[..., Tensor], Tensor]:
-        """One map (B, tokens, channels) → what the statistics need of it, each summary once."""
-        needed = dict.fromkeys([NORMS, *(summary.summarise for summary in self.summaries.values())])
-        return {summarise: summarise(x, self.starts) for summarise in needed}
-
     def state(self, total: Total) -> xr.Dataset:
         """The values of single images, and the sums over images."""
         dims, positions = ("layer", "feature", "tokens"), self.positions[: total.images]
@@ -169,6 +168,13 @@ class Collector(Measurement[Decoded, Total]):
     def finish(self, states: Sequence[xr.Dataset], images: int) -> xr.Dataset:
         """The Dataset of statistics, without the facts about the model."""
         return finish(states, self.model.name, self.entries)
+
+
+def summaries(
+    x: Tensor, needed: Sequence[Callable[..., Tensor]], starts: Starts
+) -> dict[Callable[..., Tensor], Tensor]:
+    """One map (B, tokens, channels) → what the statistics need of it, each summary once."""
+    return {summarise: summarise(x, starts) for summarise in dict.fromkeys(needed)}
 
 
 def finish(states: Sequence[xr.Dataset], model: str, pictures: Sequence[Picture]) -> xr.Dataset:

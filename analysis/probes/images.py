@@ -43,6 +43,11 @@ PHOTOGRAPHS = (
 SCENES, SCENE_SIZE = 48, 128  # how many are drawn, and how large
 
 
+STREAMED = {  # what stands before the colon of a source that is streamed → the module that knows it
+    "webdataset": "analysis.scale.tars",
+    "hf": "analysis.scale.huggingface",
+}
+
 Picture = Entry[Image.Image]
 """One picture that has not been decoded yet."""
 
@@ -151,10 +156,24 @@ def _listed(source: str) -> list[Picture] | None:
     """The pictures of a named source or a benchmark, None for a file or folder."""
     if source in NAMED:
         return NAMED[source]()
+    if is_streamed(source):
+        raise UserError(
+            f"{source} is a stream. Statistics, entropy, maxima, channels, norms and tokens take one, alone; elsewhere name files "
+            "or folders."
+        )
     if source.partition(":")[0] not in BENCHMARKS or Path(source).exists():
         return None
     dataset = parse(source)
     return _labelled(dataset, dataset.name)
+
+
+def is_streamed(source: str) -> bool:
+    """Whether a source is a stream of pictures in shards, which is never listed.
+
+    >>> is_streamed("webdataset:data/train-{000..099}.tar"), is_streamed("data/train")
+    (True, False)
+    """
+    return source.partition(":")[0] in STREAMED and ":" in source and not Path(source).exists()
 
 
 def _photographs() -> list[Picture]:

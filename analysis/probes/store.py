@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 
 from clearclip.errors import UserError
-from clearclip.runs import results
+from clearclip.runs import results, validation
 from clearclip.runs.exact_sum import ExactSum
 from clearclip.runs.formats import FORMATS
 from clearclip.runs.records import DIM
@@ -25,8 +25,10 @@ SUM = "_sum"  # variables of an unfinished run that hold sums over images, as tw
 
 
 def read(path: Path) -> xr.Dataset:
-    """Read a Dataset; raises `UserError` if the file is missing or does not hold statistics."""
-    return results.read(path, "statistics")
+    """Read a Dataset, also one of a stream; raises `UserError` if the file is missing or does not hold statistics."""
+    dataset = results.read(path)
+    validation.check(dataset, "stream statistics" if "moment" in dataset.dims else "statistics", path)
+    return dataset
 
 
 MAPS = {  # the variable of a Dataset of maps → what its format is called

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import pandas as pd
 import xarray as xr
 
+from analysis.probes import over_images
 from analysis.readings.words import beside, times
 from clearclip.words import listed
 
@@ -124,7 +125,7 @@ def by_model(dataset: xr.Dataset, variable: str, tokens: str) -> Iterator[tuple[
     """Means over the pictures of one model after another: rows are layers, columns are features."""
     for model in dataset.model.values.tolist():
         values = dataset[variable].sel(model=model, tokens=tokens)
-        means = values.mean("image").reset_coords(drop=True)
+        means = over_images.mean(values).reset_coords(drop=True)
         frame = means.to_series().unstack("feature")[means.feature.values]
         yield model, frame.dropna(how="all").dropna(axis=1, how="all")
 

@@ -111,6 +111,7 @@ EVERY: dict[str, Attribute] = {"libraries": "text", "created": "text", "command"
 OPTIONAL: dict[str, Attribute] = {
     "options": "object",
     "skipped": "list",
+    "skipped_images": "count",
     "prompts": "text",
     "text_embeddings": "text",
     "text_embeddings_sha256": "text",
@@ -132,6 +133,11 @@ ABOUT_MODEL = {
 ABOUT_PICTURES = {
     **dict.fromkeys(("image_size", "rows", "columns"), Variable(("model",), replace(WHOLE, low=1))),
     "source": Variable(("image",), TEXT),
+}
+ABOUT_STREAM = {
+    **{name: variable for name, variable in ABOUT_PICTURES.items() if name != "source"},
+    "source": Variable(("model",), TEXT),
+    "pictures": Variable(("model",), replace(WHOLE, low=1)),
 }
 ABOUT_DATASET = dict.fromkeys(("split", "data_sha256"), Variable(("dataset",), TEXT))
 KNOBS = {  # of recipes; what an older file lacks has its default
@@ -158,6 +164,7 @@ COMPONENTS = {
     **dict.fromkeys(("layer", "head"), Variable(("component",), WHOLE)),  # 0 for none
 }
 SITES = ("model", "image", "layer", "feature", "tokens")
+MOMENTS = ("model", "moment", "layer", "feature", "tokens")
 CHANNELS, TOKENS = ("model", "layer", "feature", "tokens", "channel"), ("model", "layer", "feature", "tokens", "token")
 CELLS = ("model", "dataset", "recipe")
 RANKED = ("model", "image", "layer", "feature", "rank")
@@ -166,6 +173,12 @@ HEADS, OF_HEADS = ("model", "layer", "head"), ("model", "dataset", "layer", "hea
 PHOTO = Variable(("model", "image", "y", "x", "rgb"), PIXEL)
 MODELS = {"model": TEXT}
 IMAGES = {"model": TEXT, "image": TEXT, "layer": FROM_1}
+ABOUT_SITES = {
+    "feature": FEATURES,
+    "tokens": Values("U", names=("patches", "all"), complete=True),
+    "channel": FROM_0,
+    "token": FROM_0,
+}
 GRID = {"row": FROM_0, "column": FROM_0}
 QUERY = {
     "query_row": Variable(("model",), Values("iu", -1, index="row")),
@@ -173,8 +186,24 @@ QUERY = {
 }
 
 
-def _of_sites(values: Values, units: str, *names: str, dims: tuple[str, ...] = SITES) -> dict[str, Variable]:
+def _of_sites(values: Values, units: str, *names: str, dims: tuple[str, ...]) -> dict[str, Variable]:
     return dict.fromkeys(names, Variable(dims, values, units, needed=False, filled=True))
+
+
+def _statistics(sites: tuple[str, ...]) -> dict[str, Variable]:
+    """Those of single pictures at these sites, and those that are means over pictures."""
+    return {
+        **_of_sites(SHARE, "1", "entropy", dims=sites),
+        **_of_sites(NUMBER, "model units", "maximum", dims=sites),
+        **_of_sites(SIZE, "model units", "frobenius_norm", dims=sites),
+        **_of_sites(SHARE, "1", "outlier_share", "channel_dominance", dims=sites),
+        **_of_sites(SIZE, "1", "norm_ratio", "effective_rank", dims=sites),
+        **_of_sites(COSINE, "1", "mean_cosine", dims=sites),
+        **_of_sites(NUMBER, "1", "channel_mean_sorted", dims=CHANNELS),
+        **_of_sites(NUMBER, "model units", "channel_mean", dims=CHANNELS),
+        **_of_sites(SHARE, "1", "outlier_rate", dims=TOKENS),
+        **_of_sites(SIZE, "model units", "token_norm", dims=TOKENS),
+    }
 
 
 def _scores(dims: tuple[str, ...]) -> dict[str, Variable]:
@@ -196,30 +225,24 @@ def _prototypes(dims: tuple[str, ...]) -> dict[str, Variable]:
 
 
 FORMATS = {  # what the attribute `format` calls it → the kind
+    "stream statistics": Format(
+        "statistics of a stream of pictures",
+        ("analysis.statistics --images webdataset:…",),
+        ("dims", "moment"),
+        MODELS | {"moment": Values("U", names=("mean", "std"), complete=True), "layer": FROM_1} | ABOUT_SITES,
+        MOMENTS,
+        _statistics(MOMENTS),
+        ABOUT_MODEL | ABOUT_STREAM,
+        (MOMENTS, CHANNELS, TOKENS),
+        EVERY | PICTURES,
+    ),
     "statistics": Format(
         "statistics",
         ("analysis.entropy", "analysis.maxima", "analysis.channels", "analysis.norms", "analysis.tokens"),
         ("dims", "tokens"),
-        IMAGES
-        | {
-            "feature": FEATURES,
-            "tokens": Values("U", names=("patches", "all"), complete=True),
-            "channel": FROM_0,
-            "token": FROM_0,
-        },
+        IMAGES | ABOUT_SITES,
         SITES,
-        {
-            **_of_sites(SHARE, "1", "entropy"),
-            **_of_sites(NUMBER, "model units", "maximum"),
-            **_of_sites(SIZE, "model units", "frobenius_norm"),
-            **_of_sites(SHARE, "1", "outlier_share", "channel_dominance"),
-            **_of_sites(SIZE, "1", "norm_ratio", "effective_rank"),
-            **_of_sites(COSINE, "1", "mean_cosine"),
-            **_of_sites(NUMBER, "1", "channel_mean_sorted", dims=CHANNELS),
-            **_of_sites(NUMBER, "model units", "channel_mean", dims=CHANNELS),
-            **_of_sites(SHARE, "1", "outlier_rate", dims=TOKENS),
-            **_of_sites(SIZE, "model units", "token_norm", dims=TOKENS),
-        },
+        _statistics(SITES),
         ABOUT_MODEL | ABOUT_PICTURES,
         (SITES, CHANNELS, TOKENS),
         EVERY | PICTURES,

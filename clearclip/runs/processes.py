@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import distributed
+from torch.distributed.rendezvous import rendezvous
 from tqdm.auto import tqdm
 
 from clearclip import torchrun
@@ -33,6 +34,13 @@ class Processes:
     def __init__(self, number: int = 0, count: int = 1, patient: Any = None) -> None:
         self.number, self.count = number, count
         self.patient = patient  # torch's group that waits without a deadline
+        self.first = number == 0  # only the first process has a stdout
+
+    def alone(self) -> Processes:
+        """This process with all batches for itself; what it tells goes where it went before."""
+        alone = Processes()
+        alone.first = self.first
+        return alone
 
     def share(self, batches: list[Any]) -> list[Any]:
         """The batches that this process takes. Batches are never divided, so that they give the same bits anywhere."""
@@ -43,8 +51,8 @@ class Processes:
         return file if self.count == 1 else file.with_name(f"{file.stem}.{self.number}-of-{self.count}{file.suffix}")
 
     def tell(self, message: str) -> None:
-        """Print beside a progress bar; only the first process has a stdout, so the others use stderr."""
-        tqdm.write(message, file=sys.stderr if self.number else None)
+        """Print beside a progress bar; the processes that have no stdout use stderr."""
+        tqdm.write(message, file=None if self.first else sys.stderr)
 
     def gather(self, value: Any) -> list[Any]:
         """The value of every process, in order, in each of them; raises `UserError` if one of them has died."""
@@ -96,7 +104,7 @@ def processes() -> Processes:
         return Processes()
     try:
         if not distributed.is_initialized():
-            distributed.init_process_group("gloo", timeout=MEET)
+            _meet()
         patient = distributed.new_group(backend="gloo", timeout=WAIT)
     except (RuntimeError, ValueError) as error:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
@@ -105,6 +113,13 @@ def processes() -> Processes:
             "torchrun, or unset WORLD_SIZE for a single process."
         ) from error
     return Processes(distributed.get_rank(), distributed.get_world_size(), patient)
+
+
+def _meet() -> None:
+    """Start torch's group; torchrun keeps its store when it starts processes again, with the addresses of those that are gone."""
+    store, number, count = next(rendezvous("env://", timeout=MEET))
+    own = distributed.PrefixStore(f"{torchrun.restarts()} {count}", store)
+    distributed.init_process_group("gloo", store=own, rank=number, world_size=count, timeout=MEET)
 
 
 def _first_line(error: Exception) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from clearclip import torchrun
 from clearclip.errors import UserError
 from clearclip.runs import unfinished_files
 from clearclip.runs.processes import processes
@@ -21,13 +22,13 @@ def reserved(output: Path, restart: bool = False) -> Iterator[None]:
 
     Args:
         output: the Dataset's file.
-        restart: set aside what interrupted runs have left for it.
+        restart: set aside what interrupted runs have left for it, unless torchrun has started this run again itself.
 
     Raises: `UserError` if another run holds it.
     """
     group = processes()
     with _lock(output) if group.number == 0 else nullcontext():
-        if restart and group.number == 0:
+        if restart and group.number == 0 and not torchrun.restarts():
             unfinished_files.set_all_aside(output)
         group.gather(None)
         yield

@@ -25,8 +25,26 @@ def beside(output: Path, *parts: str) -> Path:
     >>> beside(Path("results/entropy.nc"), "clip_vitb16").as_posix()
     'results/.entropy.nc.clip_vitb16.unfinished.nc'
     """
-    name = ".".join(re.sub(r"[^\w.+-]", "_", part) for part in parts)
+    name = ".".join(map(file_name, parts))
     return output.with_name(f".{output.name}.{name}.unfinished.nc")
+
+
+def file_name(name: str) -> str:
+    """What a file is called after a model or a data set.
+
+    >>> file_name("open_clip:ViT-B-16/openai")
+    'open_clip_ViT-B-16_openai'
+    """
+    return re.sub(r"[^\w.+-]", "_", name)
+
+
+def parts_of(output: Path) -> Path:
+    """The folder for the results of single pictures, where they are too many for one file.
+
+    >>> parts_of(Path("results/entropy.nc")).as_posix()
+    'results/entropy.parts'
+    """
+    return output.with_suffix(".parts")
 
 
 def run_key(facts: dict[str, Any]) -> str:
@@ -59,7 +77,7 @@ def read(path: Path, key: str, fault: Callable[[xr.Dataset], str]) -> xr.Dataset
     elif state.attrs.get("run") == key:
         reason = fault(state)
     elif int(state.attrs.get("images", 0)) > 0:
-        raise _of_another_run(path, json.loads(state.attrs["run"]), json.loads(key))
+        raise of_another_run(path, state.attrs["run"], key)
     else:
         return None
     if not reason:
@@ -77,9 +95,11 @@ def _checked(content: bytes) -> xr.Dataset | None:
     return None if state is None else xr.load_dataset(io.BytesIO(state), engine="h5netcdf")
 
 
-def _of_another_run(path: Path, before: dict[str, Any], now: dict[str, Any]) -> UserError:
+def of_another_run(path: Path, key_before: str, key: str) -> UserError:
+    """What to raise where a file was left by a run with another key, with the facts that differ."""
+    changed = differences(json.loads(key_before), json.loads(key))
     return UserError(
-        f"{path} holds an interrupted run with other {differences(before, now)}. Repeat that command to finish it, start "
+        f"{path} holds an interrupted run with other {changed}. Repeat that command to finish it, start "
         "anew with --restart, which sets it aside, or choose another --output."
     )
 
@@ -118,7 +138,8 @@ def set_aside(path: Path, why: str) -> Path:
 
 def set_all_aside(output: Path) -> None:
     """Set aside whatever interrupted runs have left for an output, and say so."""
-    for path in _all_of(output):
+    parts = parts_of(output)
+    for path in [*_all_of(output), *([parts] if parts.is_dir() else [])]:
         warnings.warn(f"{path} is set aside as {set_aside(path, 'dropped')}.", stacklevel=2)
 
 
