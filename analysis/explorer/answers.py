@@ -42,7 +42,7 @@ class Visit:
         """The same with the ring elsewhere; raises `UserError` for a point outside the picture."""
         if not (0 <= y < 1 and 0 <= x < 1):
             raise UserError(f"point {y}, {x}: the shares of height and width lie in [0, 1).")
-        return replace(self, at=(round(float(y), 4), round(float(x), 4)))
+        return replace(self, at=(round(float(y), 6), round(float(x), 6)))
 
 
 @dataclass(frozen=True)

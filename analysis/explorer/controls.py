@@ -147,7 +147,7 @@ def carry() -> Parts:
         take = gr.Button("Make the figure, the Dataset and the Python", elem_id="take", scale=1)
     label = "Figure (PDF, PNG), Dataset (NetCDF), and the picture as the model sees it"
     files = gr.File(label=label, elem_id="files", file_count="multiple", interactive=False)
-    code = gr.Code(language="python", label="The same in Python", elem_id="code", interactive=False)
+    code = gr.Textbox(label="The same in Python", lines=8, interactive=False, buttons=["copy"], elem_id="code")
     return {"what": what, "take": take, "files": files, "code": code}
 
 

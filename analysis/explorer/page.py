@@ -33,6 +33,8 @@ READABLE = {  # gradio's own grays are too faint to be read by everybody
     "block_label_text_color_dark": "#d4d4d8",
     "block_title_text_color": "#3f3f46",
     "block_title_text_color_dark": "#d4d4d8",
+    "link_text_color": "#1d4ed8",
+    "link_text_color_dark": "#93c5fd",
     "input_placeholder_color": "#5f5f68",
     "input_placeholder_color_dark": "#b8b8c0",
 }
