@@ -12,13 +12,14 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from benchmarks import attribution, evaluate, explore, memory, probe, recipes, scale, throughput
+from benchmarks import attribution, compiled, evaluate, explore, memory, probe, recipes, scale, throughput
 from benchmarks.common import Row, about, read, table, worse, write
 
 STORED = Path(__file__).parents[1] / "docs" / "benchmarks.json"
 SHORT: dict[ModuleType, str] = {  # what each is run with here, so that all of them take 8 minutes
     probe: "--batch-sizes 8 --repeats 5 --only-ours",
     attribution: "--repeats 7",
+    compiled: "--repeats 5",
     explore: "--repeats 5",
     memory: "--images 50 1000",
     recipes: "--repeats 3 --no-memory --recipe maskclip sclip naclip proxyclip sc_clip lposs",

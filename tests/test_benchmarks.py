@@ -13,6 +13,7 @@ from benchmarks.common import Row, read, row, table, turns, worse, write
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 SMALL = {
     "attribution": "--model clip_tiny --texts 3 --repeats 1",
+    "compiled": "--model dino_tiny --repeats 1 --backend eager",
     "evaluate": "--model clip_tiny --photos 1 --repeats 1 --classes 3 --scenes 3",
     "explore": "--beside dino_tiny --image-size 64 --repeats 1",
     "memory": "--images 1 2",
