@@ -54,12 +54,16 @@ class Watch(threading.Thread):
         """Parts, seconds of the processor's time, MiB."""
         return parts, time.process_time(), self.process.memory_info().rss / 2**20
 
+    def look(self) -> None:
+        """Note what has come since the last look."""
+        parts = len(list(self.folder.glob("*/*.npz")))
+        if parts > self.notes[-1][0]:
+            self.notes.append(self.note(parts))
+
     def run(self) -> None:
-        """Until the process ends."""
+        """Look until the process ends."""
         while True:
-            parts = len(list(self.folder.glob("*/*.npz")))
-            if parts > self.notes[-1][0]:
-                self.notes.append(self.note(parts))
+            self.look()
             time.sleep(0.5)
 
 
@@ -81,6 +85,7 @@ def main() -> None:
         begun, worked = time.perf_counter(), time.process_time()
         result = analysis.collect_shards(model, source, parts, **how)
         passed, worked = time.perf_counter() - begun, time.process_time() - worked
+        watch.look()
         again = time.process_time()
         analysis.collect_shards(model, source, parts, **how)  # reads no picture
         again = time.process_time() - again
