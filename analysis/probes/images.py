@@ -173,7 +173,8 @@ def is_streamed(source: str) -> bool:
     >>> is_streamed("webdataset:data/train-{000..099}.tar"), is_streamed("data/train")
     (True, False)
     """
-    return source.partition(":")[0] in STREAMED and ":" in source and not Path(source).exists()
+    kind, colon, _ = source.partition(":")
+    return bool(colon) and kind in STREAMED
 
 
 def _photographs() -> list[Picture]:
