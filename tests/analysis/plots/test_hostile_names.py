@@ -10,7 +10,9 @@ from matplotlib.text import Text
 from sweeps import sweep
 
 import clearclip
-from analysis import plots
+from analysis import attribute, plots, worth
+from analysis.attribution import peaks
+from analysis.attribution.directions import of_vectors
 from analysis.plots.style import ATTENTION_LABEL, FEATURE_LABEL, IDENTITY
 from analysis.probes.attention import token_attention
 from analysis.probes.collection import collect
@@ -30,6 +32,7 @@ from clearclip.segmentation.style import MATH, style, write
 from figures.catalogue import ENTRIES
 
 MODEL, DATASET, PICTURE, CLASS = r"$\frac$", "cost $5, price $6", "a$x^$b\n\x07.png", r"\$ % _ {} $\nope"
+VECTORS = {CLASS: np.ones(64), DATASET: np.arange(64.0)}  # directions of the text space
 OWN = {"text.parse_math": False, "text.usetex": True, "font.family": "serif"}  # what a reader may have set
 
 
@@ -92,6 +95,12 @@ def dataset_of(name, model, scenes, request):
             "prototype_heads": lambda: measure(model, scenes, layers=[6], heads=True, progress=False),
             "textspan": lambda: texts_of_heads(model, scenes, [MODEL, DATASET], layers=[6], progress=False),
             "textspan_share": lambda: texts_of_heads(model, scenes, ["a ball", "sand"], layers=[6], progress=False),
+            "attribution": lambda: attribute(model, scenes, limit=1, directions=of_vectors(model, VECTORS)),
+            "sources": lambda: attribute(
+                model, scenes, limit=1, directions=of_vectors(model, VECTORS), from_tokens=True
+            ),
+            "components": lambda: worth(model, scenes, progress=False),
+            "peaks": lambda: peaks.measure(model, pictures(scenes)),
             "attention": lambda: token_attention(model, scenes, [6]),
             "pca": lambda: pca_maps(model, pictures(scenes), [6]),
             "similarity": lambda: similarity_maps(model, pictures(scenes), (0.5, 0.5), [6]),

@@ -49,7 +49,7 @@ def as_matrix(model, photos, layer, head, tokens):
         view.__class__ = type("WithoutPrefix", (type(model),), {"prefix_tokens": 0})
     images = torch.stack([model.transform()(photo.read()) for photo in photos])
     parts = decompose(Readout(view, torch.eye(64)), images, RECIPES["clip"])
-    values = parts.values[:, :, parts.components.index(("head", layer, head - 1))].double().numpy()  # (B, L, E)
+    values = parts.values[:, :, parts.components.index(("head", layer, head))].double().numpy()  # (B, L, E)
     return values[:, 0] if tokens == "cls" else values.reshape(-1, 64)
 
 
@@ -128,7 +128,7 @@ def test_what_cannot_be_done_is_refused(name, options, message):
 
 
 def test_a_head_that_is_silent_has_no_texts(model):
-    got = measure(intervene(model, [Heads(6, (1,))]), "scenes", layers=[6], count=2, **QUICK)
+    got = measure(intervene(model, [Heads(6, (2,))]), "scenes", layers=[6], count=2, **QUICK)
     assert got.text.sel(head=2).values.ravel().tolist() == ["", ""] and got.variance_share.sel(head=2).isnull().all()
     assert got.variance.sel(head=2) == 0 and (got.variance.sel(head=1) > 0).all()
     assert "adds the same to every token" in table.report(got)
