@@ -70,15 +70,19 @@ def same_label(labels: Tensor, grid: tuple[int, int]) -> Tensor:
     tensor([1.0000, 0.0000, 0.3679])
     """
     rows, columns = grid
-    places = torch.cartesian_prod(*(torch.arange(side, device=labels.device) for side in grid))  # (N, 2)
+    sides = [torch.arange(side, device=labels.device) for side in grid]
+    places = torch.cartesian_prod(*sides)  # (N, 2)
     start, end = places[:, None], places[None]
     distance = (start - end).abs().amax(-1)  # (N, N)
     farthest = max(rows - 1, columns - 1, 1)
     inside = torch.ones(len(labels), *distance.shape, dtype=torch.bool, device=labels.device)
     for step in range(farthest + 1):
         # a quotient of whole numbers, so that halves are halves, and are rounded to even
-        point = ((start * (farthest - step) + end * step) / farthest).round().long()  # (N, N, 2)
-        there = labels[:, point[..., 0] * columns + point[..., 1]]  # (B, N, N)
+        row, column = (
+            ((side[:, None] * (farthest - step) + side * step) / farthest).round().long() for side in sides
+        )  # (rows, rows), (columns, columns)
+        point = (row[:, None, :, None] * columns + column[None, :, None, :]).reshape(distance.shape)  # (N, N)
+        there = labels[:, point]  # (B, N, N)
         inside &= (there == labels[:, :, None]) | (step > distance)
     same = labels[:, :, None] == labels[:, None]
     return same * torch.where(inside, 1.0, torch.exp(-distance / farthest))

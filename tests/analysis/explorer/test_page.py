@@ -39,16 +39,8 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def chromium():
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """The address of a running `clearclip explore`, and the folder in which everything temporary lies."""
+def starting(tmp_path_factory):
+    """`clearclip explore` on its way, its address, and the folder in which everything temporary lies."""
     folder = tmp_path_factory.mktemp("server")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -56,17 +48,30 @@ def server(tmp_path_factory):
     words = (sys.executable, "-m", "analysis.explore", "--no-browser", "--port", str(port), "--device", "cpu")
     env = {**os.environ, "TMPDIR": str(folder), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     running = subprocess.Popen(words, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    yield running, f"http://127.0.0.1:{port}", folder
+    running.terminate()
+    running.wait(60)
+    assert not list(folder.glob("clearclip-explore-*")), "the temporary folder went with the page"
+
+
+@pytest.fixture(scope="module")
+def chromium(starting):
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def server(starting, seen, chromium):
+    """The address of the page once it is there, and its temporary folder."""
+    running, address, folder = starting
     said = []
     for line in running.stdout:
         said.append(line)
         if "explorer is at" in line:
-            break
-    else:
-        pytest.fail("the explorer did not start:\n" + "".join(said))
-    yield f"http://127.0.0.1:{port}", folder
-    running.terminate()
-    running.wait(30)
-    assert not list(folder.glob("clearclip-explore-*")), "the temporary folder went with the page"
+            return address, folder
+    raise AssertionError("the explorer did not start:\n" + "".join(said))
 
 
 @contextmanager
