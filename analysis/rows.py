@@ -23,6 +23,7 @@ from clearclip.runs.validation import check, kind_of
 
 TIDY: dict[str, Callable[[xr.Dataset], pd.DataFrame]] = {  # of `FORMATS` → the rows that its commands write as .csv
     "statistics": statistics.tidy,
+    "stream statistics": statistics.tidy,
     "label maps": label_maps.tidy,
     "sweep": sweeps.tidy,
     "prototypes": prototypes.tidy,

@@ -35,19 +35,17 @@ def components(dataset: xr.Dataset, name: str = "") -> Figure:
     with style():
         figure, axes = free_panels(len(each), 2, width=width, height=height)
         for row, panel in zip(axes, each, strict=True):
+            auc, change = of_class(panel, name), panel.miou_without - panel.miou_whole
+            _heat(row[0], auc, center=0.5, digits=2, spread=max(0.3, float(np.abs(auc - 0.5).max())))
+            _heat(row[1], change, center=0.0, digits=1, spread=max(float(np.abs(change).max()), 1e-6), flipped=True)
+        for row, panel in zip(axes, each, strict=True):  # last, for seaborn draws, and reads names as formulas
             random = ", random weights" if bool(panel.random_weights) else ""
             which = "as it is" if panel.recipe.item() == "clip" else f"recipe {panel.recipe.item()}"
             about = f"{panel.model.item()}{random} on {panel.dataset.item()}, {which}"
             what = f"AUC, class {name}" if name else "AUC, mean over classes"
-            auc = of_class(panel, name)
-            spread = max(0.3, float(np.abs(auc - 0.5).max()))
-            _heat(row[0], auc, f"{about}\n{what}", center=0.5, digits=2, spread=spread)
-            change = panel.miou_without - panel.miou_whole
-            spread = max(float(np.abs(change).max()), 1e-6)
-            title = f"{about}\nmIoU without the component, beside {float(panel.miou_whole):.1f} %"
-            _heat(row[1], change, title, center=0.0, digits=1, spread=spread, flipped=True)
-            for axis in row:
-                axis.title.set_color(WARNING_COLOR if random else "black")
+            without = f"mIoU without the component, beside {float(panel.miou_whole):.1f} %"
+            for axis, text in zip(row, (what, without), strict=True):
+                axis.set_title(f"{about}\n{text}", fontsize=7.5, color=WARNING_COLOR if random else "black")
         small_print(
             figure,
             "left: how well what it adds to a class's score tells where the class is, 0.5 is chance\n"
@@ -56,9 +54,7 @@ def components(dataset: xr.Dataset, name: str = "") -> Figure:
     return figure
 
 
-def _heat(
-    axes: Axes, values: xr.DataArray, title: str, center: float, digits: int, spread: float, flipped: bool = False
-) -> None:
+def _heat(axes: Axes, values: xr.DataArray, center: float, digits: int, spread: float, flipped: bool = False) -> None:
     """One cell a component: heads 1 … H, the FFN, the biases; layers downwards, what is outside the blocks in a row below."""
     series = values.to_series()
     kinds, layers, heads = (values[name].values.tolist() for name in ("kind", "layer", "head"))
@@ -100,7 +96,6 @@ def _heat(
         yticklabels=[*map(str, range(1, L + 1)), ""],
     )
     axes.grid(visible=False)
-    axes.set_title(title, fontsize=7.5)
     axes.set_xlabel("head" if H else "", fontsize=7.5)
     axes.set_ylabel("layer", fontsize=7.5)
     axes.tick_params(labelsize=6.5, length=0)
