@@ -63,7 +63,8 @@ def reusable(
 def _same_weights(models: Models, weights: dict[str, str]) -> bool:
     """Whether the weights that can be hashed without a network, files and shipped ones, are those behind a Dataset."""
     wanted = all_named(models.model, models.checkpoint)
-    return list(weights) == [model.label for model in wanted] and all(
+    each = 1 + bool(models.ablate or models.registers)  # as it is, and with interventions
+    return list(weights)[::each] == [model.label for model in wanted] and all(
         weights[model.label] == sha256 for model in wanted if (sha256 := _known_digest(model, models.random))
     )
 

@@ -89,11 +89,7 @@ class Worth(Measurement[Sample, Total]):
         """Model, data set, recipe and directions."""
         model, guide = self.model, self.guide
         return {
-            "model": model.architecture,
-            "weights": model.weights.sha256,
-            "precision": model.precision,
-            "positions": model.resizing,
-            "interventions": model.interventions,
+            **model.identity,
             "proxy": guide and [guide.architecture, guide.weights.sha256, guide.resizing],
             "data set": list_digest(self.dataset),
             "limit": self.limit,

@@ -78,11 +78,7 @@ class Collector(Measurement[Decoded, Total]):
     def key(self) -> dict[str, Any]:
         """Model, pictures, statistics and sites."""
         return {
-            "model": self.model.architecture,
-            "weights": self.model.weights.sha256,
-            "precision": self.model.precision,
-            "positions": self.model.resizing,
-            "interventions": self.model.interventions,
+            **self.model.identity,
             "images": list_digest(self.entries),
             "image size": self.image_size or self.model.image_size,
             "batch size": self.batch_size,

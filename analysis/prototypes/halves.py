@@ -75,11 +75,7 @@ class Half(Measurement[Sample, T]):
     def key(self) -> dict[str, Any]:
         """Model, data set, sites and sizes."""
         return {
-            "model": self.model.architecture,
-            "weights": self.model.weights.sha256,
-            "precision": self.model.precision,
-            "positions": self.model.resizing,
-            "interventions": self.model.interventions,
+            **self.model.identity,
             "data set": list_digest(self.task.dataset),
             "limit": self.task.limit,
             "layers": self.sites.layers,

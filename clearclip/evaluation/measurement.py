@@ -96,11 +96,7 @@ class Evaluation(Measurement[Labelled, Total]):
         """Model, data set, recipes, and how windows and texts are made."""
         model, proxy = self.segmenter.model, self.segmenter.encoder.proxy
         return {
-            "model": model.architecture,
-            "weights": model.weights.sha256,
-            "precision": model.precision,
-            "positions": model.resizing,
-            "interventions": model.interventions,
+            **model.identity,
             "proxy": proxy and [proxy.architecture, proxy.weights.sha256, proxy.resizing],
             "data set": list_digest(self.dataset),
             "limit": self.limit,

@@ -248,6 +248,17 @@ class Backbone(ABC):
 
     # the same for all ------------------------------------------------------------------------------------------------
 
+    @property
+    def identity(self) -> dict[str, str]:
+        """The facts by which an interrupted run knows the model again, for JSON."""
+        return {
+            "model": self.architecture,
+            "weights": self.weights.sha256,
+            "precision": self.precision,
+            "positions": self.resizing,
+            "interventions": self.interventions,
+        }
+
     def final_norm(self, x: Tensor) -> Tensor:
         """The norm after the last block, (B, L, D) → (B, L, D)."""
         for norm in self.final_norms:
