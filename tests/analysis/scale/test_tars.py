@@ -201,5 +201,5 @@ def test_other_commands_say_that_they_take_no_stream(written):
 
 def test_a_missing_library_says_which_extra_brings_it(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "analysis.scale.tars", None)
-    with pytest.raises(UserError, match=r"needs the analysis\.shards\.tars library: .*clearclip-analysis\[scale\]"):
+    with pytest.raises(UserError, match=r"needs the analysis\.scale\.tars library: .*clearclip-analysis\[scale\]"):
         shards("webdataset:a.tar")
