@@ -17,15 +17,15 @@ from benchmarks.common import Row, about, read, table, worse, write
 
 STORED = Path(__file__).parents[1] / "docs" / "benchmarks.json"
 SHORT: dict[ModuleType, str] = {  # what each is run with here, so that all of them take 8 minutes
-    probe: "--batch-sizes 8 --repeats 5 --only-ours",
+    probe: "--batch-sizes 1 8 --repeats 5 --only-ours --no-bf16",
     attribution: "--repeats 7",
-    compiled: "--repeats 5",
-    explore: "--repeats 5",
+    compiled: "--model dino_vits16 --repeats 5",
+    explore: "--repeats 3",
     memory: "--images 50 1000",
-    recipes: "--repeats 3 --no-memory --recipe maskclip sclip naclip proxyclip sc_clip lposs",
-    evaluate: "--photos 4 --repeats 3",
+    recipes: "--repeats 2 --no-memory --recipe maskclip sclip naclip proxyclip sc_clip lposs",
+    evaluate: "--photos 2 --repeats 2",
     scale: "--pictures 2000",
-    throughput: "--photos 4 --repeats 2 --classes 21",
+    throughput: "--photos 2 --repeats 1 --classes 21",
 }
 PAGE = """# Benchmarks
 
