@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -173,17 +174,18 @@ def strongest(dataset: xr.Dataset, count: int = 10) -> pd.DataFrame:
     """
     relative = dataset.attribution - dataset.attribution.mean(("row", "column"))
     rows = []
-    for model in dataset.model.values.tolist():
-        for image in dataset.image.values.tolist():
-            for direction in dataset.direction.values.tolist():
-                cell = {"model": model, "image": image, "direction": direction}
-                row, column = best_patch(dataset, **cell)
-                values = relative.sel(cell).isel(row=row, column=column).to_series().dropna()
-                order = values.abs().sort_values(ascending=False).index[:count]
-                rows += [
-                    {**cell, "row": row, "column": column, "component": name, "adds": values[name]} for name in order
-                ]
+    for cell in cells_of(dataset):
+        row, column = best_patch(dataset, **cell)
+        values = relative.sel(cell).isel(row=row, column=column).to_series().dropna()
+        order = values.abs().sort_values(ascending=False).index[:count]
+        rows += [{**cell, "row": row, "column": column, "component": name, "adds": values[name]} for name in order]
     return pd.DataFrame(rows)
+
+
+def cells_of(dataset: xr.Dataset) -> list[dict[str, str]]:
+    """Every model, picture and direction of attribution maps, one after another, for `Dataset.sel`."""
+    names = ("model", "image", "direction")
+    return [dict(zip(names, cell, strict=True)) for cell in product(*(dataset[name].values.tolist() for name in names))]
 
 
 def best_patch(dataset: xr.Dataset, **cell: str) -> tuple[int, int]:

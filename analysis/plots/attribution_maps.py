@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.attribution.maps import best_patch, strongest
+from analysis.attribution.maps import best_patch, cells_of, strongest
 from analysis.plots.legends import small_print
 from analysis.plots.similarity_maps import QUERY
 from analysis.probes import store
@@ -30,12 +30,7 @@ def attribution(dataset: xr.Dataset) -> Figure:
     Raises: `UserError` for a Dataset without attribution.
     """
     store.require_maps(dataset, "attribution")
-    cells = [
-        {"model": model, "image": image, "direction": direction}
-        for model in dataset.model.values.tolist()
-        for image in dataset.image.values.tolist()
-        for direction in dataset.direction.values.tolist()
-    ]
+    cells = cells_of(dataset)
     with style():
         size = (9.6, 1.75 * len(cells) + 0.55)
         figure, axes = plt.subplots(len(cells), 6, squeeze=False, figsize=size, width_ratios=[1, 1, 1, 1, 1, 2.1])

@@ -7,7 +7,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.attribution.maps import best_patch
+from analysis.attribution.maps import best_patch, cells_of
 from analysis.plots.attribution_maps import photo_panel
 from analysis.plots.legends import small_print
 from analysis.plots.panels import free_panels
@@ -28,12 +28,7 @@ def sources(dataset: xr.Dataset) -> Figure:
     """
     if "taken" not in dataset:
         raise UserError("this Dataset has no sources: write it with python -m analysis.attribution --sources.")
-    cells = [
-        {"model": model, "image": image, "direction": direction}
-        for model in dataset.model.values.tolist()
-        for image in dataset.image.values.tolist()
-        for direction in dataset.direction.values.tolist()
-    ]
+    cells = cells_of(dataset)
     with style():
         figure, axes = free_panels(len(cells), HEADS + 1, width=1.45, height=1.78)
         for row, cell in zip(axes, cells, strict=True):
