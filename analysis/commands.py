@@ -49,6 +49,14 @@ class Layers:
 
 
 @dataclass(frozen=True)
+class Graph:
+    """How the models run."""
+
+    compiled: bool = False
+    """Run blocks and statistics in one graph of torch.compile: faster per picture, after up to a few minutes of compiling."""
+
+
+@dataclass(frozen=True)
 class View:
     """What the table and the figure show; the Dataset has everything."""
 
@@ -74,6 +82,7 @@ class StatisticsOptions:
     pictures: Pictures = Pictures()
     layers: Layers = Layers()
     running: Running = Running()
+    graph: Graph = Graph()
     result: Result
     drawing: Drawing = Drawing()
     view: View = View()
@@ -140,6 +149,7 @@ def statistics(options: StatisticsOptions, measured: Sequence[str] | dict[str, S
         "image_size": options.pictures.image_size,
         "batch_size": running.batch_size,
         "strict": running.strict,
+        "compiled": options.graph.compiled,
     }
     if is_stream(options.pictures):
         from analysis.scale import collection as of_shards

@@ -17,9 +17,9 @@ from benchmarks.common import Row, about, read, table, worse, write
 
 STORED = Path(__file__).parents[1] / "docs" / "benchmarks.json"
 SHORT: dict[ModuleType, str] = {  # what each is run with here, so that all of them take 8 minutes
-    probe: "--batch-sizes 1 8 --repeats 5 --only-ours --no-bf16",
+    probe: "--batch-sizes 1 8 --repeats 9 --no-bf16",
     attribution: "--repeats 7",
-    compiled: "--model dino_vits16 --repeats 5",
+    compiled: "--repeats 9 --no-breaks",
     explore: "--repeats 3",
     memory: "--images 50 1000",
     recipes: "--repeats 2 --no-memory --recipe maskclip sclip naclip proxyclip sc_clip lposs",

@@ -11,7 +11,7 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 
 import torch
@@ -58,10 +58,10 @@ def stacked(sites: list[Result], depth: int) -> Result:
     }
 
 
-def ours(model: Backbone, images: Tensor) -> Callable[[], Result]:
+def ours(model: Backbone, images: Tensor, names: Sequence[str] = FIGURE_4) -> Callable[[], Result]:
     """The very code that `analysis.collect` runs for a batch; attached only while it is timed."""
     pictures = [Picture(f"{i}.png", lambda: None, "noise") for i in range(len(images))]  # type: ignore[arg-type, return-value]
-    statistics = {name: STATISTICS[name] for name in FIGURE_4}
+    statistics = {name: STATISTICS[name] for name in names}
     collector = Collector(model, pictures, statistics, model.layers(), FEATURES, images.shape[-1], len(images))
 
     def measure() -> Result:
@@ -208,11 +208,14 @@ def rows(args: argparse.Namespace) -> list[Row]:
     others |= {
         f"{tool.__name__}, published float64 entropy": tool for tool in (nnsight, torchlens) if find_spec(tool.__name__)
     }
+    without_rank = tuple(name for name in STATISTICS if name != "effective_rank")
     for size in args.batch_sizes:
         images = torch.randn(size, 3, side, side, generator=torch.Generator().manual_seed(0))
         measures: dict[str, Callable[[], object]] = {
             f"plain pass of {args.model}": lambda images=images: model(images),
             f"statistics at all {model.depth * len(FEATURES)} sites": ours(model, images),
+            f"all {len(STATISTICS)} statistics but the effective rank": ours(model, images, without_rank),
+            f"all {len(STATISTICS)} statistics": ours(model, images, tuple(STATISTICS)),
         }
         if not args.only_ours:
             result = ours(model, images)()

@@ -19,7 +19,7 @@ from clearclip.errors import UserError
 NONE = "none"  # no second model
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # gradio tells by the hash whether something has changed: each visit is another one
 class Visit:
     """What one visitor looks at; nobody else sees it.
 

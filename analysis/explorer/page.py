@@ -60,10 +60,9 @@ class Page:
         said = controls.read(self.names, values)
         return [answer(self.shelf, visit, said) if name == tab else gr.skip() for name, answer in ANSWERS.items()]
 
-    def point(self, event: gr.EventData, tab: str, visit: Visit, *values: Any) -> list[Any]:
+    def point(self, event: gr.EventData, visit: Visit) -> Visit:
         """A click on a patch."""
-        visit = visit.point_at(float(event.y), float(event.x))
-        return [visit, *self.show(tab, visit, *values)]
+        return visit.point_at(float(event.y), float(event.x))
 
     def pick(self, event: gr.EventData, before: Visit) -> list[Any]:
         """Another example, with names of what is on it."""
@@ -91,14 +90,15 @@ class Page:
         """A head switched off, or on again."""
         return [head for head in off if head != event.head] if event.head in off else [*off, str(event.head)]
 
-    def fit(self, first: str, second: str, layer: int, head: int) -> list[Any]:
-        """Sliders as long as the models are deep, and the heads that they have."""
+    def fit(self, visit: Visit, first: str, second: str, layer: int, head: int) -> list[Any]:
+        """Sliders as long as the models are deep, and the heads that they have; the visit begins anew with them."""
         try:
             models = [self.shelf.model(name) for name in Controls(first, second).models]
             depth, heads = max(model.depth for model in models), max(model.heads for model in models)
         except UserError as error:
-            return [gr.skip(), gr.skip(), gr.skip(), f"**{escape(str(error))}**"]
+            return [replace(visit), gr.skip(), gr.skip(), gr.skip(), f"**{escape(str(error))}**"]
         return [
+            replace(visit),
             gr.Slider(maximum=depth, value=min(layer, depth)),
             gr.Slider(maximum=heads, value=min(head, heads)),
             gr.Dropdown(choices=heads_of(models), value=[]),
@@ -166,28 +166,26 @@ def build(shelf: Shelf, examples: Mapping[str, Example], start: str) -> gr.Block
             carried = controls.carry()
 
         page = replace(page, names=tuple(parts))
-        everything = [tab, visit, *parts.values()]
         quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": 4}
-        latest: dict[str, Any] = {**quick, "trigger_mode": "always_last"}
         # gradio forgets what a click says where it keeps only the latest, so all are answered, in their order
         ordered: dict[str, Any] = {**quick, "trigger_mode": "multiple", "concurrency_limit": 1}
-        for board in boards:
-            board.patch(page.point, everything, [visit, *boards], **ordered)
+        touched = [visit.change, tab.change]
         for name, part in parts.items():
             if name in ("classes", "more", "further"):
-                gr.on([part.submit, part.blur], page.show, everything, boards, **latest)
+                touched += [part.submit, part.blur]
             elif name in ("first", "second"):
-                asked = [parts[asked] for asked in ("first", "second", "layer", "head")]
-                fitted = part.change(page.fit, asked, [*asked[2:], parts["off"], note], **quick)
-                fitted.then(page.show, everything, boards, **quick)
+                asked = [visit, *(parts[asked] for asked in ("first", "second", "layer", "head"))]
+                part.change(page.fit, asked, [visit, parts["layer"], parts["head"], parts["off"], note], **quick)
             else:
-                part.change(page.show, everything, boards, **latest)
-        thumbnails.pick(page.pick, visit, [visit, parts["classes"], note], **ordered).then(
-            page.show, everything, boards, **quick
-        )
-        upload.upload(page.bring, [upload, visit], [visit, note], **quick).then(page.show, everything, boards, **quick)
+                touched.append(part.change)
+        # one event for all: a second answer begins when the first is there, so an older one never comes last
+        gr.on(touched, page.show, [tab, visit, *parts.values()], boards, trigger_mode="always_last", **quick)
+        for board in boards:
+            board.patch(page.point, visit, visit, **ordered)
+        thumbnails.pick(page.pick, visit, [visit, parts["classes"], note], **ordered)
+        upload.upload(page.bring, [upload, visit], [visit, note], **quick)
         for name, opened in tabs.items():
-            opened.select(lambda name=name: name, None, tab, **quick).then(page.show, everything, boards, **quick)
+            opened.select(lambda name=name: name, None, tab, **quick)
         boards[-1].switch(page.switch, parts["off"], parts["off"], **ordered)
         opacity.input(None, opacity, js=OPACITY)
         inputs, outputs = [carried["what"], visit, *parts.values()], [carried["files"], carried["code"]]

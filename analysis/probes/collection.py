@@ -36,6 +36,7 @@ def collect(
     strict: bool = False,
     unfinished: Path | None = None,
     shard: tuple[int, int] | None = None,
+    compiled: bool = False,
     progress: bool = True,
 ) -> xr.Dataset:
     """Measure X_res, X_attn and X_sum of every block over images; one forward pass serves all statistics.
@@ -54,6 +55,8 @@ def collect(
             once you have the result.
         shard: (which, of how many), for a share whose state is returned, for `result`. By default what torchrun says, and
             then every process returns the whole result.
+        compiled: run the blocks and the statistics in one graph of `torch.compile`. The first batch waits for it, up to a few
+            minutes; see `analysis.probes.compiled` for how far results differ, and docs/benchmarks.md for what is gained.
         progress: show a progress bar.
 
     Memory does not depend on the number of tokens or images (apart from one number per image, layer and statistic).
@@ -73,7 +76,7 @@ def collect(
     model = as_backbone(model)
     pictures = image_source.pictures(images, limit)
     measurement = Collector(
-        model, pictures, named(statistics), model.layers(layers), tuple(features), image_size, batch_size
+        model, pictures, named(statistics), model.layers(layers), tuple(features), image_size, batch_size, compiled
     )
     if shard is not None:
         group = Processes(*shard)

@@ -13,6 +13,7 @@ import xarray as xr
 from torch import Tensor
 
 from analysis.probes import store
+from analysis.probes.compiled import CompiledPass
 from analysis.probes.images import Picture
 from analysis.probes.probe import Probe
 from analysis.probes.statistics import NORMS, Statistic
@@ -26,7 +27,11 @@ from clearclip.runs.records import contents_of
 from clearclip.runs.stream import Measurement
 
 TOKEN_CHOICES = ("patches", "all")
+COMPILED = "one graph of torch.compile"  # in the attribute `compiled` of what was measured so
 FINITE = "finite"  # beside the statistics: whether a map is finite, checked at every site
+
+
+Reader = Probe[tuple[Tensor, ...]] | CompiledPass
 
 
 class Decoded(NamedTuple):
@@ -55,6 +60,8 @@ class Collector(Measurement[Decoded, Total]):
         features: tuple[str, ...],
         image_size: int | None,
         batch_size: int,
+        compiled: bool = False,
+        reader: Reader | None = None,  # of another collector of the same, whose graph is compiled already
     ) -> None:
         self.model, self.entries, self.statistics = model, pictures, statistics
         self.layers, self.features, self.image_size = layers, features, image_size
@@ -65,9 +72,16 @@ class Collector(Measurement[Decoded, Total]):
         self.summaries = {name: statistic.summary for name, statistic in statistics.items()}
         prefix = model.prefix_tokens  # patches and all tokens start at these; at one where they are the same
         self.starts = (prefix, 0) if prefix else (0,)
-        needed = [NORMS, *(summary.summarise for summary in self.summaries.values())]
+        self.needed = tuple(dict.fromkeys([NORMS, *(summary.summarise for summary in self.summaries.values())]))
         # not by a method: probe and collector would know each other, and keep the pictures until Python looks for such pairs
-        self.probe = Probe(model, layers, features, reduce=partial(summaries, needed=needed, starts=self.starts))
+        at_once, one_by_one = (
+            partial(reduce, needed=self.needed, starts=self.starts) for reduce in (summaries, summaries_one_by_one)
+        )
+        if compiled and reader is None:
+            reader = CompiledPass(model, layers, features, at_once, min(batch_size, len(pictures)) or batch_size)
+        on_cpu = model.device.type == "cpu"
+        self.reader = reader or Probe(model, layers, features, one_by_one if on_cpu else at_once)
+        self.about = {"compiled": COMPILED} if isinstance(self.reader, CompiledPass) else {}
         shape = (len(pictures), len(layers), len(features), len(TOKEN_CHOICES))
         # allocated at once: small arrays that come one by one between large ones would let the heap grow
         self.positions = np.zeros(len(pictures), np.int64)
@@ -78,6 +92,7 @@ class Collector(Measurement[Decoded, Total]):
     def key(self) -> dict[str, Any]:
         """Model, pictures, statistics and sites."""
         return {
+            **self.about,
             **self.model.identity,
             "images": list_digest(self.entries),
             "image size": self.image_size or self.model.image_size,
@@ -93,9 +108,12 @@ class Collector(Measurement[Decoded, Total]):
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """The probe is attached."""
-        with self.probe:
-            self.probe.clear()  # every pass is checked by itself, and a share may have no picture that can be read
+        """The maps can be read."""
+        if isinstance(self.reader, CompiledPass):
+            yield
+            return
+        with self.reader as probe:
+            probe.clear()  # every pass is checked by itself, and a share may have no picture that can be read
             yield
 
     def start(self) -> Total:
@@ -122,8 +140,10 @@ class Collector(Measurement[Decoded, Total]):
 
     def measure(self, images: Tensor) -> dict[str, Tensor]:
         """Every statistic of a batch, on the device: (B, layers, features, token choices, …), and whether maps are finite."""
-        sites = list(self.probe.run(images).values())
-        stacked = {summary: torch.stack([site[summary] for site in sites], 1) for summary in sites[0]}  # (B, maps, …)
+        sites = zip(*self.reader.run(images).values(), strict=True)
+        stacked = {
+            summary: torch.stack(maps, 1) for summary, maps in zip(self.needed, sites, strict=True)
+        }  # (B, maps, …)
         result = {FINITE: self._by_site(stacked[NORMS].isfinite().all(-1))}
         for name, summary in self.summaries.items():
             values = self._by_site(summary.finish(stacked[summary.summarise], self.starts, self.model.width))
@@ -150,7 +170,7 @@ class Collector(Measurement[Decoded, Total]):
                 variables[name] = (("image", *dims), self.values[name][: total.images], attrs)
             elif name in total.sums:
                 variables[name + store.SUM] = (("part", *dims, *statistic.dims), total.sums[name].parts, attrs)
-        return xr.Dataset(variables, coords)
+        return xr.Dataset(variables, coords, self.about)
 
     def restore(self, state: xr.Dataset) -> Total:
         """What `state` kept."""
@@ -166,13 +186,20 @@ class Collector(Measurement[Decoded, Total]):
         return finish(states, self.model.name, self.entries)
 
 
-def summaries(
-    x: Tensor, needed: Sequence[Callable[..., Tensor]], starts: Starts
-) -> dict[Callable[..., Tensor], Tensor]:
-    """One map (B, tokens, channels) → what the statistics need of it, each summary once."""
-    return {summarise: summarise(x, starts) for summarise in dict.fromkeys(needed)}
+def summaries(x: Tensor, needed: Sequence[Callable[[Tensor, Starts], Tensor]], starts: Starts) -> tuple[Tensor, ...]:
+    """One map (B, tokens, channels) → each of the summaries that statistics need of it, (B, …)."""
+    return tuple(summarise(x, starts) for summarise in needed)
+
+
+def summaries_one_by_one(
+    x: Tensor, needed: Sequence[Callable[[Tensor, Starts], Tensor]], starts: Starts
+) -> tuple[Tensor, ...]:
+    """The same picture by picture, so that all that is made of a map finds it in the cache of a CPU."""
+    each = (summaries(picture, needed, starts) for picture in x.split(1))
+    return tuple(map(torch.cat, zip(*each, strict=True)))
 
 
 def finish(states: Sequence[xr.Dataset], model: str, pictures: Sequence[Picture]) -> xr.Dataset:
     """The statistics of one run of a model of this name over these pictures, from the states of all its processes."""
-    return store.finish(states, model).assign_attrs(image_list_sha256=digest(pictures, contents_of(states)))
+    about = {name: fact for name, fact in states[0].attrs.items() if name == "compiled"}
+    return store.finish(states, model).assign_attrs(about, image_list_sha256=digest(pictures, contents_of(states)))

@@ -42,7 +42,12 @@ def each_choice(function: Callable[[Tensor], Tensor], dims: tuple[str, ...] = ()
             values = [F.pad(value, (start, 0), value=torch.nan) for value, start in zip(values, starts, strict=True)]
         return torch.stack(values, 1)  # (B, choices, …)
 
-    return Summary(summarise, lambda values, starts, channels: values)
+    return Summary(summarise, as_it_is)
+
+
+def as_it_is(values: Tensor, starts: Starts, channels: int) -> Tensor:
+    """What a map was summarised to is the value already."""
+    return values
 
 
 def per_token(summarise: Callable[[Tensor], Tensor], join: Callable[[Tensor, int], Tensor], dim: int = -1) -> Summary:
@@ -64,6 +69,14 @@ def without_starts(summarise: Callable[[Tensor], Tensor]) -> Callable[[Tensor, S
 def means_of_choices(x: Tensor, starts: Starts) -> Tensor:
     """Mean over the tokens of each choice, (B, T, D) → (B, choices, D), in one pass over the map."""
     x = x if x.dtype in (torch.float32, torch.float64) else x.float()
-    tokens = torch.arange(x.shape[1], device=x.device)
-    weights = torch.stack([(tokens >= start) / (x.shape[1] - start) for start in starts])  # (choices, T)
-    return weights.to(x.dtype) @ x
+    shares = _shares if torch.compiler.is_compiling() else _kept_shares  # a compiled graph has no use for what is kept
+    return shares(x.shape[1], starts, x.device, x.dtype) @ x
+
+
+def _shares(tokens: int, starts: Starts, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """What each token counts in the mean of each choice, (choices, T)."""
+    numbers = torch.arange(tokens, device=device)
+    return torch.stack([(numbers >= start) / (tokens - start) for start in starts]).to(dtype)
+
+
+_kept_shares = cache(torch.inference_mode(False)(_shares))  # a pass asks for it at every map

@@ -55,6 +55,7 @@ def collect_shards(
     limit: int | None = None,
     strict: bool = False,
     part: int = PART,
+    compiled: bool = False,
     progress: bool = True,
 ) -> xr.Dataset:
     """Measure X_res, X_attn and X_sum of every block over a stream of pictures, of which only a few hundred are in memory.
@@ -64,7 +65,7 @@ def collect_shards(
         source: as for `analysis.scale.sources.shards`, or `Shards` of your own.
         folder: where the values of single pictures are written as they come, for `analysis.open_parts`. If parts of the same
             run are there already, it continues behind them.
-        statistics, layers, features, image_size, batch_size, strict, progress: as for `analysis.collect`.
+        statistics, layers, features, image_size, batch_size, strict, compiled, progress: as for `analysis.collect`.
         limit: only the first so many pictures.
         part: pictures that are written at once.
 
@@ -86,8 +87,10 @@ def collect_shards(
         features=tuple(features),
         image_size=image_size,
         batch_size=batch_size,
+        compiled=compiled,
     )
     collector = measurement([])
+    measurement = partial(measurement, reader=collector.reader)  # compiled once, and not for every part
     run = Folder(Path(folder), _key(collector, shards, limit, part))
     group = processes()
     measure_share(measurement, shards, run, group, limit=limit, strict=strict, part=part, progress=progress)
@@ -140,6 +143,7 @@ def measure_share(
             state = stream_share(collector, alone, strict=strict, progress=False)
             run.write(piece, state, collector.title, label, shards.stamp(piece.shard))
             bar.update(len(piece.examples))
+            del piece, collector, state  # or its pictures would be held while a third part is read
 
 
 def to_measure(shards: Shards, run: Folder, group: Processes, limit: int | None, size: int) -> Iterator[Part]:

@@ -44,7 +44,11 @@ def of_parts(run: Folder, shards: Shards, collector: Collector, limit: int | Non
         raise UserError(f"not one picture of {shards.name} could be used.")
     means = {name: total.value() / images for name, total in totals.items()}
     return _dataset(means, collector).assign_attrs(
-        images=images, image_list_sha256=content.hexdigest(), skipped=json.dumps(messages), skipped_images=skipped
+        collector.about,
+        images=images,
+        image_list_sha256=content.hexdigest(),
+        skipped=json.dumps(messages),
+        skipped_images=skipped,
     )
 
 

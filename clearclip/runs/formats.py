@@ -118,6 +118,7 @@ OPTIONAL: dict[str, Attribute] = {
     "floss": "count",
     "dataset": "text",
     "halves": "text",
+    "compiled": "text",
 }
 PICTURES: dict[str, Attribute] = {"images": "count", "image_list_sha256": "text"}
 
