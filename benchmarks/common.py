@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import platform
+import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -128,6 +130,16 @@ def turns(variants: Mapping[str, Callable[[], object]], repeats: int) -> Turns:
                 wall[name].append(took)
                 cpu[name].append(time.process_time() - busy)
     return Turns(wall, cpu)
+
+
+def peak_memory() -> float:
+    """MiB at the peak of this process alone; what `resource` knows begins with the peak of the one that started it."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 2**10
+    except (OSError, StopIteration):
+        unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes here
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 def device(name: torch.device) -> str:

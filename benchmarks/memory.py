@@ -4,7 +4,6 @@ python -m benchmarks.memory
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.common import Row, row, show
+from benchmarks.common import Row, peak_memory, row, show
 
 NAME = "memory"
 
@@ -36,8 +35,7 @@ def measure(model: str, folder: Path, limit: int, image_size: int) -> None:
     )
     if result.sizes["image"] != limit:
         raise SystemExit(f"{result.sizes['image']} of {limit} images were measured")
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes here
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20)
+    print(peak_memory())
 
 
 def options() -> argparse.ArgumentParser:

@@ -10,7 +10,6 @@ CUDA it is what PyTorch allocates there.
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,7 +21,7 @@ import torch
 from PIL import Image
 
 import clearclip
-from benchmarks.common import Clock, Row, now, row, show, turns
+from benchmarks.common import Clock, Row, now, peak_memory, row, show, turns
 from clearclip.errors import UserError
 from clearclip.methods.dense import DenseEncoder
 from clearclip.methods.recipes import ADDITIONS, RECIPES, Recipe, recipe
@@ -144,8 +143,7 @@ def peak_here(model: Backbone, guide: Backbone, names: list[str]) -> float:
     Photograph(model, guide, names).run()
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes here
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+    return peak_memory()
 
 
 def peak_elsewhere(model: str, guide: str, names: list[str]) -> float:

@@ -9,8 +9,6 @@ the program wait for the device, which should be 0; elsewhere the peak is the pr
 
 import argparse
 import itertools
-import resource
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +16,7 @@ from contextlib import contextmanager
 import torch
 
 import clearclip
-from benchmarks.common import Row, device, row, show, turns
+from benchmarks.common import Row, device, peak_memory, row, show, turns
 from benchmarks.evaluate import Photographs, embedded, embedding, fifty
 from clearclip.models.backbone import Backbone
 from clearclip.models.precision import advised
@@ -58,8 +56,7 @@ def peak(model: Backbone) -> float:
     """MiB at the peak."""
     if model.device.type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes here
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+    return peak_memory()
 
 
 @contextmanager

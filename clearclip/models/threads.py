@@ -9,7 +9,7 @@ import torch
 
 from clearclip.models.backbone import Backbone
 
-WORK = 2**29  # multiplications in a block that are worth a thread: some ten milliseconds
+WORK = 2**26  # multiplications in a block that are worth a thread: a few milliseconds
 
 
 def threads_for(model: Backbone, tokens: int) -> int:
@@ -23,7 +23,7 @@ def threads_for(model: Backbone, tokens: int) -> int:
         tokens: how many go through it at once.
 
     >>> import clearclip
-    >>> threads_for(clearclip.load("clip_tiny", device="cpu"), 2048)
+    >>> threads_for(clearclip.load("clip_tiny", device="cpu"), 256)
     1
     """
     return max(1, min(torch.get_num_threads(), 12 * model.width**2 * tokens // WORK))
