@@ -1,21 +1,19 @@
 """All benchmarks in one table, beside the one that is stored: python -m benchmarks
 
-It takes about a quarter of an hour on two idle cores. With --write, the table is stored in docs/benchmarks.json and docs/benchmarks.md;
-without, it is printed beside the stored one, and every ratio and share that has grown by more than a tenth is marked "worse".
-The exit code is 1 where one is.
+It takes about a quarter of an hour on two idle cores. With --write, the table is stored in docs/benchmarks.json and
+docs/benchmarks.md; without, it is printed beside the stored one, and every ratio and share that has grown by more than a tenth is
+marked "worse". The exit code is 1 where one is.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType
 
 from benchmarks import attribution, compiled, evaluate, explore, memory, probe, recipes, scale, throughput
-from benchmarks.common import Row, about, read, table, worse, write
+from benchmarks.common import Row, about, read, rows_alone, table, worse, write
 
 STORED = Path(__file__).parents[1] / "docs" / "benchmarks.json"
 SHORT: dict[ModuleType, str] = {  # what each is run with here, so that all of them take a quarter of an hour
@@ -54,15 +52,7 @@ def measured(names: list[str], words: dict[str, str]) -> list[Row]:
     found: list[Row] = []
     for name in filter(names.__contains__, (module.NAME for module in SHORT)):
         print(f"{name} …", file=sys.stderr, flush=True)
-        with ProcessPoolExecutor(1, get_context("spawn")) as alone:  # so that a peak of memory is its own
-            found += alone.submit(rows_of, name, words[name]).result()
-    return found
-
-
-def rows_of(name: str, words: str) -> list[Row]:
-    """The rows of one benchmark."""
-    module = next(module for module in SHORT if name == module.NAME)
-    found: list[Row] = module.rows(module.options().parse_args(words.split()))
+        found += rows_alone(name, words[name])
     return found
 
 

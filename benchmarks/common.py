@@ -6,11 +6,13 @@ import json
 import platform
 import resource
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,20 @@ def row(script: str, what: str, against: str, unit: str, values: Sequence[float]
     """The row of some repeats."""
     low, median, high = statistics.quantiles(values, n=4) if len(values) > 1 else [*values] * 3
     return Row(script, what, against, unit, median, low, high)
+
+
+def rows_of(name: str, words: str) -> list[Row]:
+    """The rows of one script with the options of a command line."""
+    module = import_module(f"benchmarks.{name}")
+    found: list[Row] = module.rows(module.options().parse_args(words.split()))
+    return found
+
+
+def rows_alone(name: str, words: str) -> list[Row]:
+    """The same from a process of its own, whose peak of memory is that of the script."""
+    command = [sys.executable, "-m", "benchmarks.common", name, *words.split()]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=Path(__file__).parents[1])
+    return [Row(**row) for row in json.loads(done.stdout.splitlines()[-1])]
 
 
 def now() -> float:
@@ -218,3 +234,7 @@ def write(path: Path, rows: Sequence[Row]) -> None:
 def read(path: Path) -> list[Row]:
     """The rows of a stored table; none if there is none."""
     return [Row(**row) for row in json.loads(path.read_text())["rows"]] if path.is_file() else []
+
+
+if __name__ == "__main__":
+    print(json.dumps([asdict(row) for row in rows_of(sys.argv[1], " ".join(sys.argv[2:]))]))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as everything
-from benchmarks.common import Row, read, row, table, turns, worse, write
+from benchmarks.common import Row, read, row, rows_of, table, turns, worse, write
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 SMALL = {
@@ -29,14 +29,13 @@ SMALL = {
 
 def test_every_script_is_here():
     assert {path.stem for path in FOLDER.glob("*.py")} - {"__main__", "common"} == set(SMALL)
-    assert {module.NAME for module in everything.SHORT} == set(SMALL)
+    names = {module.NAME: module.__name__ for module in everything.SHORT}
+    assert names == {name: f"benchmarks.{name}" for name in SMALL}
 
 
 @pytest.fixture(scope="module", params=sorted(SMALL))
 def rows(request):
-    module = import_module(f"benchmarks.{request.param}")
-    assert request.param == module.NAME
-    return module.rows(module.options().parse_args(SMALL[request.param].split()))
+    return rows_of(request.param, SMALL[request.param])
 
 
 def test_a_small_run(rows):

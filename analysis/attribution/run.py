@@ -23,8 +23,8 @@ from clearclip.methods.recipe import Recipe
 from clearclip.models.backbone import Backbone
 from clearclip.models.wrap import ModelLike, as_backbone
 from clearclip.pictures import BadImage
-from clearclip.runs import results, unfinished_files
-from clearclip.runs.processes import processes
+from clearclip.runs import results
+from clearclip.runs.pairs import measure_pairs
 from clearclip.runs.stream import stream
 
 
@@ -112,21 +112,15 @@ def worth_of_models(
         output: where the Dataset will be written. Unfinished runs are kept beside it.
         how: further arguments of `worth`.
     """
-    parts = []
-    for load in loaders:
-        model = load()
-        for dataset in datasets:
-            unfinished = unfinished_files.beside(output, model.name, dataset.name)
-            parts.append(worth(model, dataset, unfinished=unfinished, **how))
-    merged = merge(parts)
-    processes().leave_the_rest_to_the_first()
-    return merged
+
+    def of_pair(model: Backbone, dataset: LabelledPictures, unfinished: Path) -> xr.Dataset:
+        return worth(model, dataset, unfinished=unfinished, **how)
+
+    return measure_pairs(loaders, datasets, output, of_pair, merge)
 
 
 def merge(parts: Sequence[xr.Dataset]) -> xr.Dataset:
     """Join results of several models and data sets; components and classes that one does not have are NaN there."""
-    if len(parts) == 1:
-        return parts[0]
     kinds: dict[str, tuple[Any, ...]] = {}
     for part in parts:
         columns = [part[name].values.tolist() for name in ("component", "kind", "layer", "head")]

@@ -20,10 +20,12 @@ from torch import Tensor
 from analysis.probes.summaries import (
     Starts,
     Summary,
+    along_tokens,
     as_it_is,
     each_choice,
     means_of_choices,
     per_token,
+    shares_of_choices,
     without_starts,
 )
 
@@ -270,13 +272,13 @@ def _mean_cosines(x: Tensor, starts: Starts) -> Tensor:
     """The same for the tokens from each start on, (…, tokens, channels) → (…, starts)."""
     x = _wide(x)
     norms = torch.linalg.vector_norm(x, dim=-1, dtype=_widest(x))  # (…, T); their squares neither overflow nor vanish
-    tokens = torch.arange(x.shape[-2], device=x.device)
-    chosen = torch.stack([tokens >= start for start in starts]) & (norms != 0).unsqueeze(-2)  # (…, starts, T)
-    total = torch.where(chosen, 1 / norms.unsqueeze(-2), 0.0).to(x.dtype) @ x  # Σ u_i of unit vectors, (…, starts, D)
+    shares = shares_of_choices(x.shape[-2], starts, x.device, x.dtype)  # (starts, T)
+    inverse = norms.reciprocal().masked_fill_(norms == 0, 0.0).to(x.dtype)
+    mean = (shares * inverse.unsqueeze(-2)) @ x  # of the unit vectors u_i, (…, starts, D)
     # Σ_{i≠j} u_i·u_j = |Σ u_i|² − Σ |u_i|²: no tokens × tokens matrix
-    pairs = total.square().sum(-1) - chosen.sum(-1)
-    count = x.shape[-2] - torch.tensor(starts, device=x.device)
-    return torch.where(count > 1, pairs / (count * (count - 1)).clamp_min(1), 1 + 0 * pairs)
+    count = torch.tensor([x.shape[-2] - start for start in starts], device=x.device)
+    pairs = count * mean.square().sum(-1) - (shares * (norms != 0).unsqueeze(-2)).sum(-1)  # over count
+    return torch.where(count > 1, pairs / (count - 1).clamp_min(1), 1 + 0 * pairs)
 
 
 # the table -----------------------------------------------------------------------------------------------------------
@@ -382,12 +384,19 @@ STATISTICS: dict[str, Statistic] = {
         effective_rank, "effective rank of the tokens", "1", shared=Summary(_effective_ranks, as_it_is)
     ),
     "mean_cosine": Statistic(mean_cosine, "mean cosine between tokens", "1", shared=Summary(_mean_cosines, as_it_is)),
-    "token_norm": Statistic(token_norms, "token norm", "model units", dims=("token",)),
+    "token_norm": Statistic(
+        token_norms,
+        "token norm",
+        "model units",
+        dims=("token",),
+        shared=along_tokens(token_norms, lambda norms: norms),
+    ),
     "outlier_rate": Statistic(
         outlier_tokens,
         f"share of images in which the token's norm is over {OUTLIER_FACTOR:g} times the median",
         "1",
         dims=("token",),
+        shared=along_tokens(token_norms, partial(_outliers, factor=OUTLIER_FACTOR)),
     ),
 }
 FIGURE_4 = ("entropy", "maximum", "frobenius_norm", "channel_mean_sorted", "channel_mean")

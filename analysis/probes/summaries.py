@@ -38,8 +38,8 @@ def each_choice(function: Callable[[Tensor], Tensor], dims: tuple[str, ...] = ()
 
     def summarise(x: Tensor, starts: Starts) -> Tensor:
         values = [function(x[:, start:]) for start in starts]
-        if dims == ("token",):  # where the prefix tokens stand, patches have nothing to say
-            values = [F.pad(value, (start, 0), value=torch.nan) for value, start in zip(values, starts, strict=True)]
+        if dims == ("token",):
+            values = list(map(padded, values, starts))
         return torch.stack(values, 1)  # (B, choices, …)
 
     return Summary(summarise, as_it_is)
@@ -60,6 +60,20 @@ def per_token(summarise: Callable[[Tensor], Tensor], join: Callable[[Tensor, int
     return Summary(without_starts(summarise), finish)
 
 
+def along_tokens(summarise: Callable[[Tensor], Tensor], values: Callable[[Tensor], Tensor]) -> Summary:
+    """Summarise every token once, then make the values of the tokens of each choice; in place of the others stands NaN."""
+
+    def finish(summary: Tensor, starts: Starts, channels: int) -> Tensor:
+        return torch.stack([padded(values(summary[..., start:]), start) for start in starts], 2)
+
+    return Summary(without_starts(summarise), finish)
+
+
+def padded(values: Tensor, start: int) -> Tensor:
+    """Values of the tokens of a choice, with NaN for those before it, which have nothing to say there."""
+    return F.pad(values, (start, 0), value=torch.nan)
+
+
 @cache  # one object per function, so that statistics which share a summary are seen to
 def without_starts(summarise: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Starts], Tensor]:
     """A summary that is the same for all choices of tokens."""
@@ -69,14 +83,19 @@ def without_starts(summarise: Callable[[Tensor], Tensor]) -> Callable[[Tensor, S
 def means_of_choices(x: Tensor, starts: Starts) -> Tensor:
     """Mean over the tokens of each choice, (B, T, D) → (B, choices, D), in one pass over the map."""
     x = x if x.dtype in (torch.float32, torch.float64) else x.float()
-    shares = _shares if torch.compiler.is_compiling() else _kept_shares  # a compiled graph has no use for what is kept
-    return shares(x.shape[1], starts, x.device, x.dtype) @ x
+    return shares_of_choices(x.shape[1], starts, x.device, x.dtype) @ x
+
+
+def shares_of_choices(tokens: int, starts: Starts, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """What each token counts in the mean of each choice, (choices, T)."""
+    if torch.compiler.is_compiling():  # a graph has no use for what is kept
+        return _shares(tokens, starts, device, dtype)
+    return _kept_shares(tokens, starts, device, dtype)
 
 
 def _shares(tokens: int, starts: Starts, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """What each token counts in the mean of each choice, (choices, T)."""
     numbers = torch.arange(tokens, device=device)
-    return torch.stack([(numbers >= start) / (tokens - start) for start in starts]).to(dtype)
+    return torch.stack([(numbers >= start).to(dtype) / (tokens - start) for start in starts])
 
 
 _kept_shares = cache(torch.inference_mode(False)(_shares))  # a pass asks for it at every map

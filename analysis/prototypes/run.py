@@ -19,8 +19,8 @@ from clearclip.errors import UserError
 from clearclip.evaluation import scores
 from clearclip.models.backbone import Backbone
 from clearclip.models.wrap import ModelLike, as_backbone
-from clearclip.runs import results, unfinished_files
-from clearclip.runs.processes import processes
+from clearclip.runs import results
+from clearclip.runs.pairs import measure_pairs
 from clearclip.runs.stream import stream
 
 
@@ -96,15 +96,11 @@ def measure_models(
     Returns: what `analysis.prototypes.table.merge` makes of the results.
     Raises: `UserError` as `measure` does; under torchrun `Finished` in all processes but the first.
     """
-    parts = []
-    for load in loaders:
-        model = load()
-        for dataset in datasets:
-            unfinished = unfinished_files.beside(output, model.name, dataset.name)
-            parts.append(measure(model, dataset, unfinished=unfinished, **how))
-    merged = merge(parts)
-    processes().leave_the_rest_to_the_first()
-    return merged
+
+    def of_pair(model: Backbone, dataset: LabelledPictures, unfinished: Path) -> xr.Dataset:
+        return measure(model, dataset, unfinished=unfinished, **how)
+
+    return measure_pairs(loaders, datasets, output, of_pair, merge)
 
 
 ATTRS = scores.ATTRS | {

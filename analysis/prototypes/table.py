@@ -36,8 +36,6 @@ def title(site: xr.DataArray) -> str:
 
 def merge(parts: Sequence[xr.Dataset]) -> xr.Dataset:
     """Join results of several models and data sets; layers, heads and classes that one does not have are NaN there."""
-    if len(parts) == 1:
-        return parts[0]
     counted = ("layer", "head") if place(parts[0]) == "head" else ("layer",)
     axes = {dim: sorted({label for part in parts for label in part[dim].values.tolist()}) for dim in counted}
     classes = list(dict.fromkeys(name for part in parts for name in part["class"].values.tolist()))

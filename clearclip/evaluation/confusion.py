@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,7 +14,7 @@ from clearclip.segmentation.labelling import labels_in_columns
 
 
 def true_rows(label: np.ndarray, classes: int, ignore_index: int) -> Tensor:
-    """Where the row of each pixel's true class begins in a flat confusion matrix, (W, H) int32.
+    """The row of a confusion matrix to which each pixel belongs, (W, H) uint8, or int32 for more than 255 classes.
 
     Args:
         label: true classes, (H, W).
@@ -20,10 +22,10 @@ def true_rows(label: np.ndarray, classes: int, ignore_index: int) -> Tensor:
         ignore_index: what they are labelled with.
 
     >>> true_rows(np.array([[0, 1, 255]]), 2, 255).flatten().tolist()
-    [0, 2, 4]
+    [0, 1, 2]
     """
-    rows = np.where(label == ignore_index, classes, label.astype(np.int32)) * np.int32(classes)
-    return torch.from_numpy(np.ascontiguousarray(rows.T, np.int32))
+    rows = np.where(label == ignore_index, classes, label)
+    return torch.from_numpy(np.ascontiguousarray(rows.T, np.uint8 if rows.max(initial=0) < 256 else np.int32))
 
 
 def no_counts(recipes: int, classes: int, device: torch.device) -> Tensor:
@@ -42,8 +44,9 @@ def count(counts: Tensor, logits: PatchLogits, rows: Tensor, owner: Tensor, leve
         level: threshold and scale.
     """
     one = torch.ones(1, dtype=torch.int64, device=counts.device)
+    classes = math.isqrt(len(counts))
     for columns, labels in labels_in_columns(logits, (rows.shape[1], rows.shape[0]), owner, *level):
-        places = (labels + rows[columns]).flatten()
+        places = (labels + rows[columns].long() * classes).flatten()
         counts.index_add_(0, places, one.expand(len(places)))
 
 

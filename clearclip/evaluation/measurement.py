@@ -119,6 +119,10 @@ class Evaluation(Measurement[Labelled, Total]):
             rows = rows.pin_memory()
         return Labelled(index, name, self.segmenter.prepare(image), label, rows)
 
+    def held(self, picture: Labelled) -> int:
+        """Photograph and labels; on a CPU the photograph is small by now."""
+        return picture.picture.pixels.nbytes + picture.label.nbytes + picture.rows.nbytes
+
     @contextmanager
     def running(self) -> Iterator[None]:
         """Threads: of a small model one for itself, while others read and count; of a large one all of them for each in turn."""

@@ -13,8 +13,7 @@ from clearclip.evaluation.run import evaluate
 from clearclip.evaluation.table import merge
 from clearclip.methods.recipes import Recipe
 from clearclip.models.backbone import Backbone
-from clearclip.runs import unfinished_files
-from clearclip.runs.processes import processes
+from clearclip.runs.pairs import measure_pairs
 
 Recipes = Sequence[str | Recipe] | Callable[[Backbone], Sequence[str | Recipe]]
 
@@ -38,13 +37,9 @@ def evaluate_sweep(
     Returns: what `merge` makes of the results; for a single one, the result itself.
     Raises: `UserError` as `evaluate` does; under torchrun `Finished` in all processes but the first.
     """
-    parts = []
-    for load in loaders:
-        model = load()
+
+    def measure(model: Backbone, dataset: LabelledPictures, unfinished: Path) -> xr.Dataset:
         methods = recipes(model) if callable(recipes) else recipes
-        for dataset in datasets:
-            unfinished = unfinished_files.beside(output, model.name, dataset.name)
-            parts.append(evaluate(model, dataset, methods, unfinished=unfinished, **how))
-    result = merge(parts) if len(parts) > 1 else parts[0]
-    processes().leave_the_rest_to_the_first()
-    return result
+        return evaluate(model, dataset, methods, unfinished=unfinished, **how)
+
+    return measure_pairs(loaders, datasets, output, measure, merge)

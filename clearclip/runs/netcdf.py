@@ -7,13 +7,13 @@ message.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 
 import h5py
+import psutil
 import xarray as xr
 
 from clearclip.errors import UserError
@@ -73,17 +73,9 @@ def _inspect(path: Path) -> None:
             if h5py.check_enum_dtype(item.dtype) or item.shape is None:
                 raise UserError(f"{path}: {name} is an enumeration or empty; a result has numbers and text only.")
             total += item.dtype.itemsize * max(prod(item.shape), prod(item.chunks or ()))
-    limit = PART * memory()
+    limit = PART * psutil.virtual_memory().total
     if total > limit:
         raise UserError(
             f"{path} declares {total / 2**30:,.1f} GiB, more than {PART:.0%} of this machine's memory "
             f"({limit / 2**30:,.1f} GiB): choose fewer pictures, layers or models."
         )
-
-
-def memory() -> int:
-    """Bytes of this machine's memory, or 16 GiB where the system does not say."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return 16 * 2**30

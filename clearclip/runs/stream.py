@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -36,7 +37,8 @@ P = TypeVar("P")  # a picture that has been read
 T = TypeVar("T")  # what a measurement has counted so far
 Item = TypeVar("Item")
 
-AHEAD = 2  # batches that are read before they are wanted
+AHEAD = 2  # batches that are read before they are wanted …
+HELD = 2**29  # … unless one takes more bytes than this
 WORKERS = 4  # Pillow decodes and resizes without holding Python's lock
 SAVE_EVERY = 20.0  # seconds between two writes of an unfinished run
 BAR_EVERY = 2.0  # seconds between two looks at the running score, for which the device has to be waited for
@@ -66,6 +68,10 @@ class Measurement(ABC, Generic[P, T]):
     @abstractmethod
     def read(self, index: int) -> P:
         """One picture, called in a thread; raises `BadImage` for one that cannot be used."""
+
+    def held(self, picture: P) -> int:
+        """Bytes that a picture takes until it is counted, where they matter."""
+        return 0
 
     def running(self) -> AbstractContextManager[Any]:
         """What has to be in place while pictures are counted, such as an attached probe."""
@@ -177,7 +183,7 @@ def stream_share(
     )
     with bar, torch.inference_mode(), measurement.running():
         try:
-            for batch, read in read_ahead(partial(_read, measurement), batches[begun:]):
+            for batch, read in read_ahead(partial(_read, measurement), batches[begun:], partial(_held, measurement)):
                 pictures, seen = zip(*read, strict=True)
                 records.update(zip(batch, seen, strict=True))
                 done = _updated(measurement, done, batch, pictures, strict, group)
@@ -222,22 +228,37 @@ def join(states: Sequence[xr.Dataset], finish: Callable[[Sequence[xr.Dataset], i
 
 
 def read_ahead(
-    read: Callable[[Item], P], batches: Sequence[Sequence[Item]]
+    read: Callable[[Item], P], batches: Sequence[Sequence[Item]], held: Callable[[P], int] = lambda result: 0
 ) -> Generator[tuple[Sequence[Item], list[P]], None, None]:
     """Every batch with what `read` makes of its items, in order; threads read the next batches meanwhile.
+
+    Args:
+        read: what reads one item.
+        batches: of items.
+        held: bytes that a result takes. Behind a batch that takes more than `HELD`, nothing is read before it is wanted.
 
     >>> [results for _, results in read_ahead(lambda x: 2 * x, [[1, 2], [3]])]
     [[2, 4], [6]]
     """
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="read") as pool:
         queue: deque[tuple[Sequence[Item], list[Future[P]]]] = deque()
+        waiting = iter(batches)
+
+        def begin(count: int) -> None:
+            """Begin to read, until so many batches are being read."""
+            for batch in islice(waiting, max(0, count - len(queue))):
+                queue.append((batch, [pool.submit(read, item) for item in batch]))
+
         try:
-            for i in range(len(batches) + AHEAD):
-                if i < len(batches):
-                    queue.append((batches[i], [pool.submit(read, item) for item in batches[i]]))
-                if i >= AHEAD:
-                    batch, futures = queue.popleft()
-                    yield batch, [future.result() for future in futures]
+            while True:
+                begin(1)
+                if not queue:
+                    return
+                batch, futures = queue.popleft()
+                results = [future.result() for future in futures]
+                if sum(map(held, results)) <= HELD:
+                    begin(AHEAD)
+                yield batch, results
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -264,6 +285,11 @@ def tell_skipped(pictures: Iterable[object], strict: bool, group: Processes) -> 
 
 def _read(measurement: Measurement[P, T], index: int) -> tuple[P | BadImage, Record]:
     return attempt(measurement.entries[index], partial(measurement.read, index))
+
+
+def _held(measurement: Measurement[P, T], read: tuple[P | BadImage, Record]) -> int:
+    picture, _ = read
+    return 0 if isinstance(picture, BadImage) else measurement.held(picture)
 
 
 def _updated(
