@@ -75,17 +75,23 @@ class Drawing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StatisticsOptions:
-    """The options of the doors that measure what is inside the blocks."""
+class BlocksOptions:
+    """The options of the doors that look inside the blocks."""
 
     models: Models = Models(SHIPPED)
     pictures: Pictures = Pictures()
     layers: Layers = Layers()
     running: Running = Running()
-    graph: Graph = Graph()
     result: Result
     drawing: Drawing = Drawing()
     view: View = View()
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatisticsOptions(BlocksOptions):
+    """The options of the doors that measure statistics."""
+
+    graph: Graph = Graph()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +149,8 @@ def statistics(options: StatisticsOptions, measured: Sequence[str] | dict[str, S
     from analysis.probes.collection import collect_models
     from clearclip.runs.unfinished_files import parts_of
 
+    if options.graph.compiled and (options.models.ablate or options.models.registers):
+        raise UserError("--compiled lets nobody act inside a block: leave it out, or --ablate and --registers.")
     models, running, output = loaders(options.models, options.running), options.running, dataset_file(options.result)
     how: dict[str, Any] = {
         "layers": options.layers.layers or None,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(commands.StatisticsOptions):
+class Options(commands.BlocksOptions):
     """Which model, which pictures, which layers, and where the results go."""
 
     running: cli.Running = cli.Running(limit=2)

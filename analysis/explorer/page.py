@@ -90,15 +90,15 @@ class Page:
         """A head switched off, or on again."""
         return [head for head in off if head != event.head] if event.head in off else [*off, str(event.head)]
 
-    def fit(self, visit: Visit, first: str, second: str, layer: int, head: int) -> list[Any]:
-        """Sliders as long as the models are deep, and the heads that they have; the visit begins anew with them."""
+    def fit(self, first: str, second: str, layer: int, head: int) -> list[Any]:
+        """Sliders as long as the models are deep, the heads that they have, and a sign that this is done."""
         try:
             models = [self.shelf.model(name) for name in Controls(first, second).models]
             depth, heads = max(model.depth for model in models), max(model.heads for model in models)
         except UserError as error:
-            return [replace(visit), gr.skip(), gr.skip(), gr.skip(), f"**{escape(str(error))}**"]
+            return [object(), gr.skip(), gr.skip(), gr.skip(), f"**{escape(str(error))}**"]
         return [
-            replace(visit),
+            object(),
             gr.Slider(maximum=depth, value=min(layer, depth)),
             gr.Slider(maximum=heads, value=min(head, heads)),
             gr.Dropdown(choices=heads_of(models), value=[]),
@@ -137,7 +137,7 @@ def build(shelf: Shelf, examples: Mapping[str, Example], start: str) -> gr.Block
     page = Page(shelf, examples)
     with gr.Blocks(title="What does the model see?", analytics_enabled=False, delete_cache=(600, FORGOTTEN)) as blocks:
         visit = gr.State(first_visit, time_to_live=FORGOTTEN, delete_callback=page.forget)
-        tab = gr.State("look")
+        tab, fitted = gr.State("look"), gr.State()
         gr.Markdown(f"# What does the model see?\n\n{GUIDE}")
         with gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=280):
@@ -166,30 +166,35 @@ def build(shelf: Shelf, examples: Mapping[str, Example], start: str) -> gr.Block
             carried = controls.carry()
 
         page = replace(page, names=tuple(parts))
-        quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": 4}
-        # gradio forgets what a click says where it keeps only the latest, so all are answered, in their order
-        ordered: dict[str, Any] = {**quick, "trigger_mode": "multiple", "concurrency_limit": 1}
-        touched = [visit.change, tab.change]
+        # one after another, or the answer to an older question could come last, and stay: models run one at a time anyway
+        quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": 1}
+        latest: dict[str, Any] = {**quick, "trigger_mode": "always_last"}
+        # gradio forgets what a click says where it keeps only the latest, so all of them are answered
+        ordered: dict[str, Any] = {**quick, "trigger_mode": "multiple", "concurrency_id": "clicks"}
+        touched = [visit.change, tab.change, fitted.change]
         for name, part in parts.items():
             if name in ("classes", "more", "further"):
                 touched += [part.submit, part.blur]
-            elif name in ("first", "second"):
-                asked = [visit, *(parts[asked] for asked in ("first", "second", "layer", "head"))]
-                part.change(page.fit, asked, [visit, parts["layer"], parts["head"], parts["off"], note], **quick)
-            else:
+            elif name not in ("first", "second"):
                 touched.append(part.change)
-        # one event for all: a second answer begins when the first is there, so an older one never comes last
-        gr.on(touched, page.show, [tab, visit, *parts.values()], boards, trigger_mode="always_last", **quick)
+        gr.on(touched, page.show, [tab, visit, *parts.values()], boards, **latest)
+        first, second, layer, head = (parts[name] for name in ("first", "second", "layer", "head"))
+        outputs = [fitted, layer, head, parts["off"], note]
+        gr.on([first.change, second.change], page.fit, [first, second, layer, head], outputs, **latest)
         for board in boards:
             board.patch(page.point, visit, visit, **ordered)
         thumbnails.pick(page.pick, visit, [visit, parts["classes"], note], **ordered)
-        upload.upload(page.bring, [upload, visit], [visit, note], **quick)
+        upload.upload(page.bring, [upload, visit], [visit, note], **ordered)
         for name, opened in tabs.items():
-            opened.select(lambda name=name: name, None, tab, **quick)
+            opened.select(lambda name=name: name, None, tab, **ordered)
         boards[-1].switch(page.switch, parts["off"], parts["off"], **ordered)
         opacity.input(None, opacity, js=OPACITY)
-        inputs, outputs = [carried["what"], visit, *parts.values()], [carried["files"], carried["code"]]
-        carried["take"].click(page.take, inputs, outputs, **{**quick, "show_progress": "minimal"})
+        carried["take"].click(
+            page.take,
+            [carried["what"], visit, *parts.values()],
+            [carried["files"], carried["code"]],
+            **{**quick, "show_progress": "minimal", "concurrency_limit": 4},
+        )
     return blocks
 
 

@@ -67,7 +67,6 @@ class Collector(Measurement[Decoded, Total]):
         self.layers, self.features, self.image_size = layers, features, image_size
         self.title, self.indices, self.batch_size = model.name, range(len(pictures)), batch_size
         model.grid(image_size)  # refuses a size that is not a multiple of the patch before anything runs
-        refuse_too_large(model, image_size, min(batch_size, len(pictures)))
         self.transform = model.transform(image_size)
         self.summaries = {name: statistic.summary for name, statistic in statistics.items()}
         prefix = model.prefix_tokens  # patches and all tokens start at these; at one where they are the same
@@ -81,6 +80,8 @@ class Collector(Measurement[Decoded, Total]):
             reader = CompiledPass(model, layers, features, at_once, min(batch_size, len(pictures)) or batch_size)
         on_cpu = model.device.type == "cpu"
         self.reader = reader or Probe(model, layers, features, one_by_one if on_cpu else at_once)
+        together = self.reader.batch_size if isinstance(self.reader, CompiledPass) else min(batch_size, len(pictures))
+        refuse_too_large(model, image_size, together)
         self.about = {"compiled": COMPILED} if isinstance(self.reader, CompiledPass) else {}
         shape = (len(pictures), len(layers), len(features), len(TOKEN_CHOICES))
         # allocated at once: small arrays that come one by one between large ones would let the heap grow

@@ -19,6 +19,14 @@ class SiteSilentError(RuntimeError):
     """A requested site did not report during a forward pass, so its numbers would be missing or stale."""
 
 
+def refuse_features(features: Sequence[str]) -> None:
+    """Raise `UserError` for features that do not exist, or are named twice, or none."""
+    unknown = [feature for feature in features if feature not in FEATURES]
+    if unknown or not features:
+        raise UserError(f"features {unknown}: choose from {', '.join(FEATURES)}.")
+    refuse_repeated("features", features)
+
+
 class Probe(Generic[T]):
     """Reads feature maps of chosen layers while the model runs; the model is left as it was, also after an exception.
 
@@ -50,10 +58,7 @@ class Probe(Generic[T]):
     ) -> None:
         if (reduce is None) != keep:
             raise UserError("a probe needs either reduce=function or keep=True, so that no map is held by accident.")
-        unknown = [feature for feature in features if feature not in FEATURES]
-        if unknown or not features:
-            raise UserError(f"features {unknown}: choose from {', '.join(FEATURES)}.")
-        refuse_repeated("features", features)
+        refuse_features(features)
         self.model = as_backbone(model)
         read = [*features, OUTPUT] if outputs else features
         self.sites = [(layer, feature) for layer in self.model.layers(layers) for feature in read]

@@ -15,6 +15,7 @@ from functools import partial
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from analysis.probes.summaries import (
@@ -25,7 +26,6 @@ from analysis.probes.summaries import (
     each_choice,
     means_of_choices,
     per_token,
-    shares_of_choices,
     without_starts,
 )
 
@@ -230,10 +230,10 @@ def effective_rank(x: Tensor) -> Tensor:
 
 
 def _effective_ranks(x: Tensor, starts: Starts) -> Tensor:
-    """The same for the tokens from each start on, (…, tokens, channels) → (…, starts): one product serves all of them."""
+    """The same for the tokens from each start on, (…, tokens, channels) → (…, starts); products of tokens serve all of them."""
     x = _wide(x)
     scale = x.abs().amax((-2, -1), keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
-    small = (x / scale).to(_widest(x))
+    small = (x / scale).double() if x.device.type != "mps" else x / scale  # mps knows no float64
     finite = small.isfinite().all(-1).all(-1)
     small = small.masked_fill(~finite[..., None, None], 0.0)  # LAPACK refuses the whole batch for one NaN
     if x.shape[-2] <= x.shape[-1]:
@@ -248,10 +248,6 @@ def _rank(gram: Tensor) -> Tensor:
     singular = torch.linalg.eigvalsh(gram).clamp_min(0).sqrt()  # (…, min(T, D))
     p = singular / singular.sum(-1, keepdim=True).clamp_min(torch.finfo(singular.dtype).tiny)
     return torch.special.entr(p).sum(-1).exp()
-
-
-def _widest(x: Tensor) -> torch.dtype:
-    return torch.float64 if x.device.type != "mps" else x.dtype  # mps knows no float64
 
 
 def mean_cosine(x: Tensor) -> Tensor:
@@ -271,14 +267,18 @@ def mean_cosine(x: Tensor) -> Tensor:
 def _mean_cosines(x: Tensor, starts: Starts) -> Tensor:
     """The same for the tokens from each start on, (…, tokens, channels) → (…, starts)."""
     x = _wide(x)
-    norms = torch.linalg.vector_norm(x, dim=-1, dtype=_widest(x))  # (…, T); their squares neither overflow nor vanish
-    shares = shares_of_choices(x.shape[-2], starts, x.device, x.dtype)  # (starts, T)
-    inverse = norms.reciprocal().masked_fill_(norms == 0, 0.0).to(x.dtype)
-    mean = (shares * inverse.unsqueeze(-2)) @ x  # of the unit vectors u_i, (…, starts, D)
-    # Σ_{i≠j} u_i·u_j = |Σ u_i|² − Σ |u_i|²: no tokens × tokens matrix
-    count = torch.tensor([x.shape[-2] - start for start in starts], device=x.device)
-    pairs = count * mean.square().sum(-1) - (shares * (norms != 0).unsqueeze(-2)).sum(-1)  # over count
-    return torch.where(count > 1, pairs / (count - 1).clamp_min(1), 1 + 0 * pairs)
+    x = x / x.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)  # squares neither overflow nor vanish
+    unit = F.normalize(x, dim=-1)
+    own = unit.square().sum(-1)  # (…, T)
+    return torch.stack([_mean_of_pairs(unit[..., start:, :], own[..., start:]) for start in starts], -1)
+
+
+def _mean_of_pairs(unit: Tensor, own: Tensor) -> Tensor:
+    """Mean u_i·u_j of different tokens: Σ_{i≠j} u_i·u_j = |Σ u_i|² − Σ |u_i|², without a tokens × tokens matrix."""
+    tokens = unit.shape[-2]
+    if tokens == 1:
+        return 1 + 0 * own.sum(-1)
+    return (unit.sum(-2).square().sum(-1) - own.sum(-1)) / (tokens * (tokens - 1))
 
 
 # the table -----------------------------------------------------------------------------------------------------------

@@ -63,6 +63,10 @@ def merge_models(datasets: Sequence[xr.Dataset]) -> xr.Dataset:
     variables = [set(dataset.data_vars) for dataset in datasets]
     if any(names != variables[0] for names in variables):
         raise UserError("these results hold different statistics, so they cannot be merged.")
+    if len({dataset.attrs.get("compiled") for dataset in datasets}) > 1:
+        raise UserError(
+            "some of these results were measured with --compiled, so they cannot be merged with the others."
+        )
     results.refuse_other_data("pictures", (dataset.attrs.get("image_list_sha256", "") for dataset in datasets))
     merged = xr.concat(
         datasets,

@@ -83,17 +83,12 @@ def without_starts(summarise: Callable[[Tensor], Tensor]) -> Callable[[Tensor, S
 def means_of_choices(x: Tensor, starts: Starts) -> Tensor:
     """Mean over the tokens of each choice, (B, T, D) → (B, choices, D), in one pass over the map."""
     x = x if x.dtype in (torch.float32, torch.float64) else x.float()
-    return shares_of_choices(x.shape[1], starts, x.device, x.dtype) @ x
-
-
-def shares_of_choices(tokens: int, starts: Starts, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """What each token counts in the mean of each choice, (choices, T)."""
-    if torch.compiler.is_compiling():  # a graph has no use for what is kept
-        return _shares(tokens, starts, device, dtype)
-    return _kept_shares(tokens, starts, device, dtype)
+    shares = _shares if torch.compiler.is_compiling() else _kept_shares  # a graph has no use for what is kept
+    return shares(x.shape[1], starts, x.device, x.dtype) @ x
 
 
 def _shares(tokens: int, starts: Starts, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """What each token counts in the mean of each choice, (choices, T)."""
     numbers = torch.arange(tokens, device=device)
     return torch.stack([(numbers >= start).to(dtype) / (tokens - start) for start in starts])
 

@@ -326,3 +326,26 @@ def test_an_upload_is_read_and_deleted(tmp_path):
     with pytest.raises(UserError):
         pictures.uploaded(file)
     assert not file.exists()
+
+
+# order -----------------------------------------------------------------------------------------------------------------
+
+
+def test_one_event_shows_everything_and_what_is_clicked_is_taken_in_its_order(shelf):
+    """Two events that write the same would race: the older answer could come last, and stay."""
+    pytest.importorskip("gradio", reason="gradio is missing: pip install 'clearclip-analysis[app]'")
+    from analysis.explorer import page
+
+    events = [each for each in page.build(shelf, pictures.examples(), "drawn cat").fns.values() if each.fn]
+    written = {}
+    for event in events:
+        for part in event.outputs:
+            written.setdefault(part, []).append(event)
+    assert all(event.concurrency_limit == 1 for event in events if event.name != "take")
+    for part, those in written.items():
+        lanes = {event.concurrency_id if event.trigger_mode == "multiple" else event for event in those}
+        allowed = (
+            2 if type(part).__name__ in ("Dropdown", "Markdown") else 1
+        )  # which a model that is chosen also changes
+        assert len(lanes) <= allowed, (part, those)
+    assert sum(event.name == "show" for event in events) == 1

@@ -4,12 +4,13 @@ import shutil
 
 import numpy as np
 import pytest
+import timm
 import torch
 import xarray as xr
 from commands import here
 
 import clearclip
-from analysis.probes import collector
+from analysis.probes import collector, store
 from analysis.probes.collection import collect
 from analysis.probes.compiled import TOLERANCE, CompiledPass
 from analysis.probes.probe import Probe
@@ -38,6 +39,17 @@ def same(ours, expected, tolerance=2e-5):
     for site, values in expected.items():
         for a, b in zip(ours[site], values, strict=True):
             assert a.shape == b.shape and (a - b).abs().max() <= tolerance * b.abs().max()
+
+
+@pytest.fixture
+def traced(monkeypatch):
+    """Blocks are traced, and what is traced runs as it is: no compiler is needed, and none is waited for."""
+
+    class Traced(CompiledPass):
+        def __init__(self, *given):
+            super().__init__(*given, backend="eager")
+
+    monkeypatch.setattr(collector, "CompiledPass", Traced)
 
 
 @torch.inference_mode()
@@ -71,10 +83,45 @@ def test_one_graph_serves_all_blocks(dino):
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
 
 
-def test_interventions_are_refused():
-    model = intervene(clearclip.load("dino_tiny", device="cpu"), Heads(2, (1,)))
-    with pytest.raises(UserError, match="Measure without compiling"):
-        collect(model, "scenes", limit=1, compiled=True, progress=False)
+@torch.inference_mode()
+def test_rotary_positions_that_differ_from_block_to_block():
+    module = timm.create_model(
+        "vit_small_patch16_rope_mixed_224", depth=3, dynamic_img_size=True, init_values=1.0
+    ).eval()
+    model, pictures = clearclip.wrap(module, preprocessing={"mean": (0.5,) * 3, "std": (0.5,) * 3}), images(224, 1)
+    with Probe(model, reduce=few) as probe:
+        expected = probe.run(pictures)
+    same(CompiledPass(model, [1, 2, 3], FEATURES, few, batch_size=1, backend="eager").run(pictures), expected)
+
+
+def test_interventions_and_hooks_are_refused():
+    model = clearclip.load("dino_tiny", device="cpu")
+    for changed in (intervene(model, Heads(2, (1,))), model):
+        handle = model.blocks[0].attention.register_forward_hook(lambda module, args, output: output)
+        with pytest.raises(UserError, match="Measure without compiling"):
+            collect(changed, "scenes", limit=1, compiled=True, progress=False)
+        handle.remove()
+
+
+@pytest.mark.parametrize("features", [("X_foo",), (), ("X_sum", "X_sum")])
+def test_features_are_checked_as_a_probe_checks_them(dino, features):
+    with pytest.raises(UserError, match="features"):
+        CompiledPass(dino, [1], features, few, batch_size=1)
+
+
+def test_results_of_both_kinds_are_not_merged(traced):
+    model = clearclip.load("dino_tiny", device="cpu")
+    how = {"limit": 1, "image_size": 32, "progress": False}
+    both = [collect(model, "scenes", ["maximum"], **how, compiled=compiled) for compiled in (True, False)]
+    with pytest.raises(UserError, match="--compiled"):
+        store.merge_models(both)
+
+
+def test_the_command_says_at_once_what_does_not_go_together(tmp_path):
+    words = ("--model", "dino_tiny", "--compiled", "--ablate", "layer=2,head=1")
+    done = here("analysis.entropy", *words, cwd=tmp_path)
+    assert done.returncode == 2 and "leave it out, or --ablate" in done.stderr
+    assert here("analysis.featuremaps", "--compiled", cwd=tmp_path).returncode == 2
 
 
 def test_what_cannot_be_traced_is_a_sentence(dino):
@@ -91,17 +138,6 @@ def alike(ours, expected):
     assert set(ours.data_vars) == set(expected.data_vars)
     for name, values in expected.data_vars.items():
         np.testing.assert_allclose(ours[name], values, rtol=0, atol=TOLERANCE * float(abs(values).max()))
-
-
-@pytest.fixture
-def traced(monkeypatch):
-    """Blocks are traced, and what is traced runs as it is: no compiler is needed, and none is waited for."""
-
-    class Traced(CompiledPass):
-        def __init__(self, *given):
-            super().__init__(*given, backend="eager")
-
-    monkeypatch.setattr(collector, "CompiledPass", Traced)
 
 
 def test_all_statistics_are_those_of_hooks(traced):

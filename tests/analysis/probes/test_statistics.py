@@ -389,6 +389,22 @@ def test_shared_values_equal_the_function_for_every_map_and_choice(name, seed, p
             torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", SHARED)
+def test_shared_values_of_more_tokens_than_channels(name):
+    x, start = photographs(3)[:, :, :4], 2
+    values, expected = shared_values(name, [x], (start, 0)), [STATISTICS[name].function(x[:, s:]) for s in (start, 0)]
+    for choice, one in enumerate(expected):
+        got = values[:, 0, choice]
+        torch.testing.assert_close(got[..., -one.shape[-1] :] if one.ndim > 1 else got, one, rtol=1e-5, atol=1e-6)
+
+
+@given(finite_maps())
+def test_shared_cosines_equal_the_function_for_any_finite_map(x):
+    maps = x if x.ndim == 3 else x[None]
+    values = shared_values("mean_cosine", [maps], (0,))[:, 0, 0]
+    assert torch.equal(values, mean_cosine(maps)) and values.isfinite().all()
+
+
 @given(finite_maps())
 def test_shared_entropy_equals_the_function_for_any_finite_map(x):
     values = shared_values("entropy", [x[None]], (0,))
