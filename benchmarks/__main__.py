@@ -1,7 +1,7 @@
 """All benchmarks in one table, beside the one that is stored: python -m benchmarks
 
-It takes about a quarter of an hour on two idle cores. With --write, the table is stored in docs/benchmarks.json and
-docs/benchmarks.md; without, it is printed beside the stored one, and every ratio and share that has grown by more than a tenth is
+It takes about a quarter of an hour on two idle cores. With --write, what was measured is stored in docs/benchmarks.json
+and docs/benchmarks.md; without, it is printed beside the stored one, and every ratio and share that has grown by more than a tenth is
 marked "worse". The exit code is 1 where one is.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from benchmarks import attribution, compiled, evaluate, explore, memory, probe, recipes, scale, throughput
-from benchmarks.common import Row, about, read, rows_alone, table, worse, write
+from benchmarks.common import Row, about, elsewhere, read, rows_alone, table, worse, write
 
 STORED = Path(__file__).parents[1] / "docs" / "benchmarks.json"
 SHORT: dict[ModuleType, str] = {  # what each is run with here, so that all of them take a quarter of an hour
@@ -60,14 +60,21 @@ def main() -> int:
     usual = {module.NAME: options for module, options in SHORT.items()}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help=f"some of {', '.join(usual)}; by default all")
-    parser.add_argument("--write", action="store_true", help="store the table of all")
+    parser.add_argument("--write", action="store_true", help="store what was measured in the table")
     given = parser.parse_args()
     unknown = sorted(set(given.names) - set(usual))
-    if unknown or (given.write and given.names):
-        parser.error(f"unknown: {', '.join(unknown)}" if unknown else "--write stores the table of all")
-    rows, stored = measured(given.names or list(usual), usual), read(STORED)
+    if unknown:
+        parser.error(f"unknown: {', '.join(unknown)}")
+    names = given.names or list(usual)
+    rows, stored = measured(names, usual), read(STORED)
     print(f"{'; '.join(about().values())}\n\n{table(rows, stored)}")
     if given.write:
+        kept = [row for row in stored if row.script not in names]
+        if kept and elsewhere(STORED):
+            parser.error(
+                "the other rows of the stored table are of another machine or other versions: measure all of them"
+            )
+        rows = sorted(kept + rows, key=lambda row: list(usual).index(row.script))
         write(STORED, rows)
         STORED.with_suffix(".md").write_text(PAGE.format(**about(), table=table(rows)))
         return 0

@@ -236,5 +236,11 @@ def read(path: Path) -> list[Row]:
     return [Row(**row) for row in json.loads(path.read_text())["rows"]] if path.is_file() else []
 
 
+def elsewhere(path: Path) -> bool:
+    """Whether a stored table is of another machine, or of other versions of the libraries."""
+    stored, here = json.loads(path.read_text()), about()
+    return any(stored[fact] != here[fact] for fact in ("machine", "versions"))
+
+
 if __name__ == "__main__":
     print(json.dumps([asdict(row) for row in rows_of(sys.argv[1], " ".join(sys.argv[2:]))]))

@@ -78,6 +78,24 @@ def test_all_of_them_beside_the_stored_table(monkeypatch, capsys, tmp_path):
     assert read(everything.STORED)[0].key == ratio.key and read(tmp_path / "none.json") == []
 
 
+def test_a_part_of_the_table_is_stored_beside_the_rest_of_the_same_machine(monkeypatch, tmp_path):
+    monkeypatch.setattr(everything, "STORED", tmp_path / "benchmarks.json")
+    monkeypatch.setattr("sys.argv", ["benchmarks", "memory", "--write"])
+    old = [row(name, "a", "b", "×", [1.0]) for name in ("probe", "memory", "scale")]
+    monkeypatch.setattr(everything, "measured", lambda names, words: [row("memory", "a", "b", "×", [2.0])])
+    write(everything.STORED, old)
+    assert everything.main() == 0
+    assert [(each.script, each.median) for each in read(everything.STORED)] == [
+        ("probe", 1),
+        ("memory", 2),
+        ("scale", 1),
+    ]
+    content = json.loads(everything.STORED.read_text()) | {"machine": "another"}
+    everything.STORED.write_text(json.dumps(content))
+    with pytest.raises(SystemExit):
+        everything.main()
+
+
 def test_the_stored_table_is_the_one_in_the_documentation():
     stored, page = read(everything.STORED), everything.STORED.with_suffix(".md")
     if not stored:

@@ -65,7 +65,7 @@ def merge_models(datasets: Sequence[xr.Dataset]) -> xr.Dataset:
         raise UserError("these results hold different statistics, so they cannot be merged.")
     if len({dataset.attrs.get("compiled") for dataset in datasets}) > 1:
         raise UserError(
-            "some of these results were measured with --compiled, so they cannot be merged with the others."
+            "some of these results were measured with --compiled: measure all of them in the same way to merge them."
         )
     results.refuse_other_data("pictures", (dataset.attrs.get("image_list_sha256", "") for dataset in datasets))
     merged = xr.concat(
