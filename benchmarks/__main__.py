@@ -1,7 +1,7 @@
 """All benchmarks in one table, beside the one that is stored: python -m benchmarks
 
-It takes about a quarter of an hour on two idle cores. With --write, what was measured is stored in docs/benchmarks.json
-and docs/benchmarks.md; without, it is printed beside the stored one, and every ratio and share that has grown by more than a tenth is
+It takes about a quarter of an hour on two idle cores. With --write, what was measured is stored in docs/benchmarks.json and
+docs/benchmarks.md; without, it is printed beside what is stored, and every ratio and share that has grown by more than a tenth is
 marked "worse". The exit code is 1 where one is.
 """
 
