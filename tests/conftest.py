@@ -3,8 +3,11 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
+settings.register_profile("suite", max_examples=40)  # in every run others, so that many runs see many
+settings.load_profile("suite")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes share two cores
 
 

@@ -70,7 +70,7 @@ class Measurement(ABC, Generic[P, T]):
         """One picture, called in a thread; raises `BadImage` for one that cannot be used."""
 
     def held(self, picture: P) -> int:
-        """Bytes that a picture takes until it is counted, where they matter."""
+        """Bytes that a picture takes while it is read and until it is counted, where they matter."""
         return 0
 
     def running(self) -> AbstractContextManager[Any]:
