@@ -9,7 +9,7 @@ no time.
 """
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
 
@@ -17,12 +17,11 @@ import torch
 from torch import Tensor
 
 import clearclip
-from analysis.probes.collector import Collector, summaries
+from analysis.probes.collector import summaries
 from analysis.probes.compiled import TOLERANCE, CompiledPass
-from analysis.probes.images import Picture
 from analysis.probes.statistics import FIGURE_4, STATISTICS
 from benchmarks.common import Row, row, show, turns
-from clearclip.models.backbone import Backbone
+from benchmarks.probe import collector
 from clearclip.models.block import FEATURES
 from clearclip.models.names import SHIPPED
 
@@ -88,13 +87,6 @@ def of_size(args: argparse.Namespace, size: int) -> list[Row]:
             if name != other and not (other == compiled_pass and "compiled" not in name) and name != eager:
                 found.append(row(NAME, f"{name}, {about}", other, "×", taken.ratios(name, other)))
     return found
-
-
-def collector(model: Backbone, images: Tensor, names: Sequence[str], graph: CompiledPass | None = None) -> Collector:
-    """What `analysis.collect` runs for a batch."""
-    pictures = [Picture(f"{i}.png", lambda: None, "noise") for i in range(len(images))]  # type: ignore[arg-type, return-value]
-    named = {name: STATISTICS[name] for name in names}
-    return Collector(model, pictures, named, model.layers(), FEATURES, images.shape[-1], len(images), reader=graph)
 
 
 def require_alike(ours: Mapping[str, Tensor], compiled: Mapping[str, Tensor]) -> None:

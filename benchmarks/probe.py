@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 import clearclip
-from analysis.probes.collector import Collector
+from analysis.probes.collector import Collector, Reader
 from analysis.probes.images import Picture
 from analysis.probes.statistics import FIGURE_4, STATISTICS
 from benchmarks.common import Row, row, show, turns
@@ -58,16 +58,24 @@ def stacked(sites: list[Result], depth: int) -> Result:
     }
 
 
-def ours(model: Backbone, images: Tensor, names: Sequence[str] = FIGURE_4) -> Callable[[], Result]:
-    """The very code that `analysis.collect` runs for a batch; attached only while it is timed."""
+def collector(
+    model: Backbone, images: Tensor, names: Sequence[str] = FIGURE_4, reader: Reader | None = None
+) -> Collector:
+    """The very code that `analysis.collect` runs for a batch."""
     pictures = [Picture(f"{i}.png", lambda: None, "noise") for i in range(len(images))]  # type: ignore[arg-type, return-value]
     statistics = {name: STATISTICS[name] for name in names}
-    collector = Collector(model, pictures, statistics, model.layers(), FEATURES, images.shape[-1], len(images))
+    side, together = images.shape[-1], len(images)
+    return Collector(model, pictures, statistics, model.layers(), FEATURES, side, together, reader=reader)
+
+
+def ours(model: Backbone, images: Tensor, names: Sequence[str] = FIGURE_4) -> Callable[[], Result]:
+    """What `collector` measures; attached only while it is timed."""
+    own = collector(model, images, names)
 
     def measure() -> Result:
-        with collector.running():
+        with own.running():
             start = time.perf_counter()
-            result = collector.measure(images)
+            result = own.measure(images)
             measure.seconds = time.perf_counter() - start  # type: ignore[attr-defined]  # collect attaches once per run
         return result
 

@@ -19,9 +19,9 @@ from analysis.attribution.parts import Parts, decompose
 from analysis.attribution.readout import Readout
 from analysis.attribution.sources import sources
 from analysis.probes import images as image_source
-from analysis.probes.attention import thumbnail
 from analysis.probes.collection import describe_model
 from analysis.probes.images import Picture
+from analysis.probes.photos import photo, thumbnail
 from analysis.probes.table import with_origin
 from clearclip.errors import UserError
 from clearclip.methods import recipes
@@ -128,11 +128,7 @@ def attribution_maps(
                 scores[None],
                 {"long_name": "cosine of patch and direction", "units": "1"},
             ),
-            "photo": (
-                ("model", "image", "y", "x", "rgb"),
-                np.stack(photos)[None],
-                {"long_name": "what the model sees", "units": "gray levels"},
-            ),
+            "photo": photo(photos),
         },
         {
             "model": [model.name],

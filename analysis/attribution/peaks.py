@@ -15,9 +15,9 @@ import xarray as xr
 from torch import Tensor
 
 from analysis.attribution.writers import COMPONENTS, Written, written
-from analysis.probes.attention import thumbnail
 from analysis.probes.collection import describe_model
 from analysis.probes.images import Picture
+from analysis.probes.photos import photo, thumbnail
 from analysis.probes.probe import Probe
 from clearclip.errors import UserError
 from clearclip.models.backbone import Backbone
@@ -110,9 +110,8 @@ def measure(
         found.append(place)
         token, channel = (int(place[name][at, 0]) for name in ("token", "channel"))
         parts.append(written(model, image, layer, feature, token, channel))
-    photo = _variable(("image", "y", "x", "rgb"), np.stack(photos), "what the model sees", "gray levels")
     dataset = xr.Dataset(
-        _places(found, model, image_size) | _writers(parts) | {"photo": photo},
+        _places(found, model, image_size) | _writers(parts) | {"photo": photo(photos)},
         {
             "model": [model.name],
             "image": [picture.name for picture in pictures],

@@ -8,20 +8,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 import xarray as xr
 from torch import Tensor
 
 from analysis.probes import images as image_source
 from analysis.probes.collection import describe_model
+from analysis.probes.photos import photo, thumbnail
 from analysis.probes.table import with_origin
 from clearclip.errors import UserError, refuse_repeated
-from clearclip.models.backbone import Backbone
 from clearclip.models.finite import require_finite
 from clearclip.models.memory import refuse_too_large
 from clearclip.models.wrap import ModelLike, as_backbone
 
-THUMBNAIL = 224  # pixels of the photo that is kept beside its maps
 AFFINITIES = ("qk", "qq", "kk", "vv")
 
 
@@ -142,11 +140,7 @@ def token_attention(
                 np.stack(attention)[None],
                 {"long_name": "attention of the asking token", "units": "1"},
             ),
-            "photo": (
-                ("model", "image", "y", "x", "rgb"),
-                np.stack(photos)[None],
-                {"long_name": "what the model sees"},
-            ),
+            "photo": photo(photos),
         },
         {
             "model": [model.name],
@@ -188,11 +182,3 @@ def tidy(dataset: xr.Dataset) -> pd.DataFrame:
     """One row per model, image, layer, product and head: how many patches the attention covers."""
     rows = patches_covered(dataset).reset_coords(drop=True).to_dataframe().reset_index()
     return with_origin(rows.dropna(subset="patches_covered"), dataset)
-
-
-def thumbnail(image: Tensor, model: Backbone) -> np.ndarray:
-    """A normalized image (3, H, W) as the pixels it was made of, small, (224, 224, 3) uint8."""
-    pixels = F.interpolate(
-        (model.denormalize(image) * 255)[None], size=(THUMBNAIL, THUMBNAIL), mode="bilinear", antialias=True
-    )
-    return pixels[0].clamp(0, 255).round().to(torch.uint8).permute(1, 2, 0).numpy()

@@ -11,10 +11,10 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from analysis.probes.attention import thumbnail
 from analysis.probes.collection import describe_model
 from analysis.probes.components import Components, Moments
 from analysis.probes.images import Picture
+from analysis.probes.photos import photo, thumbnail
 from analysis.probes.probe import Probe
 from analysis.probes.table import with_origin
 from clearclip.errors import UserError
@@ -106,11 +106,7 @@ def pca_maps(
                 (variance / total).reshape(1, *shape, components),
                 {"long_name": "share of the variance along the component", "units": "1"},
             ),
-            "photo": (
-                ("model", "image", "y", "x", "rgb"),
-                np.stack(photos)[None],
-                {"long_name": "what the model sees", "units": "gray levels"},
-            ),
+            "photo": photo(photos),
         },
         {
             "model": [model.name],

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 import xarray as xr
 from torch import Tensor
 
-from analysis.probes.attention import thumbnail
 from analysis.probes.collection import describe_model
 from analysis.probes.images import Picture
+from analysis.probes.photos import photo, thumbnail
 from analysis.probes.probe import Probe
 from analysis.probes.table import with_origin
 from clearclip.errors import UserError
@@ -80,11 +80,7 @@ def similarity_maps(
     dataset = xr.Dataset(
         {
             "similarity": (dims, np.stack(maps)[None], {"long_name": "cosine with the asking patch", "units": "1"}),
-            "photo": (
-                ("model", "image", "y", "x", "rgb"),
-                np.stack(photos)[None],
-                {"long_name": "what the model sees", "units": "gray levels"},
-            ),
+            "photo": photo(photos),
         },
         {
             "model": [model.name],
